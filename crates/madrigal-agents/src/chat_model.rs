@@ -1,0 +1,191 @@
+//! What answers a chat: one streaming trait, and the words it is spoken to in.
+//!
+//! Owns the contract between the conversation loop and every chat model. The implementors are in
+//! [`crate::chat_models`]; all of them run the conformance suite there.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use madrigal_journal::event::{Finish, Source};
+
+use crate::context::{Context, SpokenIds};
+use crate::control::ControlWord;
+use crate::sampling::Sampling;
+
+/// Anything that answers a chat.
+///
+/// One value serves one seat of one conversation and may keep state between turns (a KV cache, a script's memory),
+/// but what it says depends only on the requests it was given: asked again from a fresh value with the same
+/// requests, a [`Source::Local`] or [`Source::Scripted`] one says the same.
+pub trait ChatModel: Send {
+    /// Where its messages come from.
+    fn source(&self) -> Source;
+
+    /// Tokens that fit its window, where there is a bound that the loop must keep.
+    fn window(&self) -> Option<usize>;
+
+    /// Tokens of the prompt that this request would send, reply not included; `None` where only the provider knows.
+    ///
+    /// # Errors
+    /// When the request cannot be turned into a prompt.
+    fn count(&mut self, request: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError>;
+
+    /// Says the agent's next message. Dropping the future stops it and leaves nothing behind.
+    ///
+    /// While it speaks, [`ReplyEvent::Text`] carries the message piece by piece (control words and reasoning may
+    /// show up in it; the returned [`Reply`] is what counts).
+    fn reply<'a>(
+        &'a mut self,
+        request: ReplyRequest<'a>,
+        on_event: &'a mut (dyn FnMut(ReplyEvent) + Send),
+    ) -> BoxFuture<'a, Result<Reply, ChatError>>;
+
+    /// Takes a recorded reply to `request` as its own, so that its inner state is as if it had said it.
+    fn adopt(&mut self, request: &ReplyRequest<'_>, recorded: &Reply);
+
+    /// Inner state in a line for people (`--show-state`); `None` where there is none to show.
+    fn state(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What an agent is asked to answer.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplyRequest<'a> {
+    /// Its window onto the conversation.
+    pub context: &'a Context,
+    /// A control word that it receives for this turn only; no later request shows it.
+    pub control: Option<ControlWord>,
+    /// How the reply is drawn.
+    pub sampling: &'a Sampling,
+    /// What the draws are keyed by.
+    pub draw: Draw,
+}
+
+/// The key of a turn's random draws; the token's index completes it. Run ids and clocks have no place here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// The run's seed.
+    pub seed: u64,
+    /// The seat of the speaker, from 0.
+    pub seat: u32,
+    /// The turn, from 1.
+    pub turn: u32,
+}
+
+/// What happens while a reply is made.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReplyEvent {
+    /// More of the message's text.
+    Text(String),
+    /// More of what the model thinks before it speaks.
+    Reasoning(String),
+    /// An attempt failed; another one follows after `wait`. Text streamed so far is void.
+    Retry {
+        /// How many attempts have failed.
+        attempt: u32,
+        /// Why the last one did.
+        reason: String,
+        /// How long until the next one.
+        wait: Duration,
+    },
+    /// Something the reader of the run should know; see `Event::Notice` for the codes.
+    Notice {
+        /// A stable name.
+        code: &'static str,
+        /// The explanation.
+        text: String,
+    },
+}
+
+/// A finished message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// What was said, without control word and reasoning, without surrounding white space.
+    pub text: String,
+    /// The control word that ended it, if one did.
+    pub control: Option<ControlWord>,
+    /// The ids of `text` as spoken, for local models.
+    pub ids: Option<SpokenIds>,
+    /// What the model thought aloud.
+    pub reasoning: Option<String>,
+    /// Why it stopped.
+    pub finish: Finish,
+    /// What it took.
+    pub usage: Usage,
+}
+
+impl Reply {
+    /// A reply of a model that knows text only: takes the control word out of `raw`.
+    #[must_use]
+    pub fn from_text(raw: &str) -> Self {
+        let (said, control) = ControlWord::split(raw);
+        Self {
+            text: said.trim().to_owned(),
+            control,
+            ids: None,
+            reasoning: None,
+            finish: Finish::Stop,
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// What a reply took, where it is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: Option<u32>,
+    /// Tokens of the reply, reasoning included.
+    pub completion_tokens: Option<u32>,
+    /// US dollars.
+    pub cost_usd: Option<f64>,
+}
+
+/// Why a chat model gave no reply. Completes "failed to …"; never holds a key or the user part of a URL.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    /// The prompt cannot fit, whatever is dropped.
+    #[error(
+        "fit the prompt into the window: it takes {needed} tokens with {reserve} kept for the reply, the window of {model} holds {window}"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        needed: usize,
+        /// Tokens kept for the reply.
+        reserve: usize,
+        /// Tokens of the window.
+        window: usize,
+        /// The chat model's name.
+        model: String,
+    },
+    /// The provider refused for good (authentication, unknown model, malformed request).
+    #[error("get a reply from {model}: {reason}")]
+    Refused {
+        /// The chat model's name.
+        model: String,
+        /// What the provider said, and what to do.
+        reason: String,
+    },
+    /// All attempts failed.
+    #[error("get a reply from {model} in {attempts} attempts: {reason}")]
+    Unavailable {
+        /// The chat model's name.
+        model: String,
+        /// How many were made.
+        attempts: u32,
+        /// Why the last one failed.
+        reason: String,
+    },
+    /// The chat model itself failed.
+    #[error("get a reply from {model}: {source}")]
+    Failed {
+        /// The chat model's name.
+        model: String,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A person left (end of input).
+    #[error("read the next message: the input has ended")]
+    InputEnded,
+}

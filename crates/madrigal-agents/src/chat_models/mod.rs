@@ -1,0 +1,1 @@
+//! The implementors of [`crate::chat_model::ChatModel`], one file each.

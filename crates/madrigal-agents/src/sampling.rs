@@ -1,0 +1,17 @@
+//! The numbers that steer how a reply is drawn. They mean the same for local and remote chat models.
+
+/// How tokens are drawn. `None` leaves the choice to the chat model's own default.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Softmax temperature; 0 is greedy.
+    pub temperature: Option<f32>,
+    /// Keep the k most likely tokens; 0 keeps all.
+    pub top_k: Option<u32>,
+    /// Nucleus: keep the smallest set of tokens whose probability reaches this.
+    pub top_p: Option<f32>,
+    /// Keep tokens at least this likely relative to the most likely one.
+    pub min_p: Option<f32>,
+    /// Longest reply in tokens.
+    pub max_tokens: Option<u32>,
+}

@@ -1,0 +1,3 @@
+//! The append-only, hash-chained record of a run.
+
+pub mod event;
