@@ -1,0 +1,69 @@
+//! A file's bytes in memory without reading them: the one place of this crate that maps files.
+//!
+//! It owns the mapping and its lifetime. It knows nothing of what the bytes mean.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The bytes of a file, mapped read-only, or bytes handed over directly (for tests and fuzzing). Cheap to clone.
+#[derive(Clone)]
+pub struct MappedFile(Arc<Bytes>);
+
+enum Bytes {
+    Mapped(memmap2::Mmap),
+    Owned(Vec<u8>),
+}
+
+impl MappedFile {
+    /// Maps the file at `path`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
+        if metadata.len() == 0 {
+            return Ok(Self::from_bytes(Vec::new()));
+        }
+        #[expect(
+            unsafe_code,
+            reason = "mapping is the only way to load weights without a second copy in memory"
+        )]
+        // SAFETY: the mapping is private to this struct, read-only, and unmapped only when the last clone is gone. Every
+        // bit pattern is a valid `u8`. What remains is that another process may change or truncate the file while it is
+        // mapped: a change shows as wrong numbers, a truncation as a fault of this process, as in every program that maps
+        // its model; docs/security.md names it.
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        Ok(Self(Arc::new(Bytes::Mapped(map))))
+    }
+
+    /// Bytes that are in memory already.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Bytes::Owned(bytes)))
+    }
+}
+
+impl Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &*self.0 {
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for MappedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MappedFile({} bytes)", self.len())
+    }
+}
