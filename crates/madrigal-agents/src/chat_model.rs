@@ -3,6 +3,7 @@
 //! Owns the contract between the conversation loop and every chat model. The implementors are in
 //! [`crate::chat_models`]; all of them run the conformance suite there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -18,8 +19,16 @@ use crate::sampling::Sampling;
 /// but what it says depends only on the requests it was given: asked again from a fresh value with the same
 /// requests, a [`Source::Local`] or [`Source::Scripted`] one says the same.
 pub trait ChatModel: Send {
+    /// Its canonical name, as `ModelName` prints it.
+    fn name(&self) -> String;
+
     /// Where its messages come from.
     fn source(&self) -> Source;
+
+    /// Digest of the tokenizer that its spoken ids belong to, for models that tell ids.
+    fn tokenizer(&self) -> Option<Arc<str>> {
+        None
+    }
 
     /// Tokens that fit its window, where there is a bound that the loop must keep.
     fn window(&self) -> Option<usize>;

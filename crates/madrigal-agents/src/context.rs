@@ -58,8 +58,8 @@ impl Context {
         said.agent.as_deref() == Some(self.agent.as_str())
     }
 
-    /// Drops the oldest messages until `count` says that the window holds at most `target` tokens.
-    /// Returns the messages that left.
+    /// Drops the fewest oldest messages that leave at most `target` tokens by `count`, but never the last message.
+    /// Returns the messages that left. `count` must not grow when a message leaves.
     ///
     /// # Errors
     /// What `count` returns.
@@ -68,10 +68,65 @@ impl Context {
         target: usize,
         mut count: impl FnMut(&Self) -> Result<usize, E>,
     ) -> Result<Vec<MessageId>, E> {
-        let mut dropped = Vec::new();
-        while !self.said.is_empty() && count(self)? > target {
-            dropped.push(self.said.remove(0).id);
+        let all = std::mem::take(&mut self.said);
+        let (mut low, mut high) = (0, all.len().saturating_sub(1));
+        while low < high {
+            let middle = low.midpoint(high);
+            self.said = all[middle..].to_vec();
+            match count(self) {
+                Ok(tokens) if tokens <= target => high = middle,
+                Ok(_) => low = middle + 1,
+                Err(error) => {
+                    self.said = all;
+                    return Err(error);
+                }
+            }
         }
-        Ok(dropped)
+        self.said = all[low..].to_vec();
+        Ok(all[..low].iter().map(|said| said.id).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fewest_oldest_messages_leave_and_the_last_one_stays() {
+        let said = |id: u32, text: &str| {
+            Arc::new(Said {
+                id: MessageId(id),
+                agent: Some("A".to_owned()),
+                text: text.to_owned(),
+                ids: None,
+            })
+        };
+        let said = vec![
+            said(1, "aaaa"),
+            said(2, "bb"),
+            said(3, "c"),
+            said(4, "dddd"),
+        ];
+        let count = |context: &Context| {
+            Ok::<_, ()>(
+                context
+                    .said
+                    .iter()
+                    .map(|said| said.text.len())
+                    .sum::<usize>(),
+            )
+        };
+        for (target, left) in [(11, 4), (10, 3), (7, 3), (6, 2), (5, 2), (4, 1), (0, 1)] {
+            let mut context = Context {
+                agent: "A".to_owned(),
+                table: Vec::new(),
+                instructions: String::new(),
+                seed_prompt: None,
+                said: said.clone(),
+            };
+            let dropped = context.drop_oldest(target, count).unwrap();
+            assert_eq!(context.said, said[4 - left..], "target {target}");
+            assert_eq!(dropped.len(), 4 - left);
+        }
     }
 }

@@ -15,3 +15,17 @@ pub struct Sampling {
     /// Longest reply in tokens.
     pub max_tokens: Option<u32>,
 }
+
+impl Sampling {
+    /// Longest reply where nothing else is said.
+    pub const DEFAULT_MAX_TOKENS: usize = 256;
+
+    /// Tokens kept free for a reply in a window: what was asked for, but at most a quarter of the window.
+    #[must_use]
+    pub fn reply_limit(&self, window: usize) -> usize {
+        let wanted = self
+            .max_tokens
+            .map_or(Self::DEFAULT_MAX_TOKENS, |tokens| tokens as usize);
+        wanted.min(window / 4)
+    }
+}
