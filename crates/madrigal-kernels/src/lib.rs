@@ -1,1 +1,39 @@
-//! Under construction.
+//! The numeric kernels of Madrigal: quantised blocks, matrix products, attention, norms.
+//!
+//! Owns the arithmetic of one forward pass and the thread pool that runs it. It knows nothing of
+//! model files, architectures or sequences; those live in `madrigal-engine`.
+//!
+//! # Batch invariance
+//! A row's result is bit-equal whatever other rows share the call, however a prompt was cut into
+//! chunks, and for any number of threads. Every float reduction therefore runs in an order that
+//! is fixed by shapes and absolute positions alone. Tiles, units of work and threads only decide
+//! *who* computes an output, never *how*. Results may differ between instruction sets.
+//!
+//! # Instruction sets
+//! Each kernel is written once, generic over [`simd::Simd`], and compiled once per instruction set.
+//! `exp`, `sin` and `cos` are our own or from the `libm` crate, never from the platform.
+
+mod activations;
+mod attention;
+mod block;
+mod disjoint;
+mod exp;
+mod float16;
+mod isa;
+mod kernels;
+mod kv;
+mod matmul;
+mod norm;
+mod pool;
+mod rope;
+mod silu;
+mod simd;
+
+pub use activations::Activations;
+pub use attention::{AttentionJob, AttentionRow};
+pub use block::{BlockType, dequantize};
+pub use isa::{Isa, UnknownIsa};
+pub use kernels::{Kernels, KernelsError};
+pub use kv::{KvLayer, KvShape, KvType};
+pub use matmul::Matrix;
+pub use rope::{RopeStyle, RopeTable};

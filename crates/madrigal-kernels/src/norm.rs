@@ -1,0 +1,74 @@
+//! Root-mean-square normalisation of rows.
+
+use crate::Kernels;
+use crate::simd::{LANES, Op, Simd};
+
+/// Elements a thread takes at a time, about.
+const CHUNK: usize = 8192;
+
+impl Kernels {
+    /// `out = x / sqrt(mean(x²) + eps) * weight` for each row of `weight.len()` elements.
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        assert_eq!(
+            x.len(),
+            out.len(),
+            "norm of {} elements into {}",
+            x.len(),
+            out.len()
+        );
+        out.copy_from_slice(x);
+        self.rms_norm_in_place(out, weight, eps);
+    }
+
+    /// [`Kernels::rms_norm`] over its own input; for query and key heads.
+    pub fn rms_norm_in_place(&self, x: &mut [f32], weight: &[f32], eps: f32) {
+        if x.is_empty() {
+            return;
+        }
+        let cols = weight.len();
+        assert!(
+            cols > 0 && x.len().is_multiple_of(cols),
+            "norm of {} elements in rows of {cols}",
+            x.len()
+        );
+        let chunk = (CHUNK / cols).max(1) * cols;
+        let dispatch = self.dispatch;
+        self.pool.for_chunks(x, chunk, |_, _, x| {
+            dispatch.run(RmsNorm { x, weight, eps });
+        });
+    }
+}
+
+struct RmsNorm<'a> {
+    x: &'a mut [f32],
+    weight: &'a [f32],
+    eps: f32,
+}
+
+impl Op for RmsNorm<'_> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let cols = self.weight.len();
+        for row in self.x.chunks_exact_mut(cols) {
+            let mean = sum_of_squares(simd, row) / cols as f32;
+            let inverse = 1.0 / (mean + self.eps).sqrt();
+            for (x, weight) in row.iter_mut().zip(self.weight) {
+                *x = *x * inverse * weight;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn sum_of_squares<S: Simd>(simd: S, row: &[f32]) -> f32 {
+    let (whole, rest) = row.as_chunks::<LANES>();
+    let mut sum = simd.splat(0.0);
+    for chunk in whole {
+        let x = simd.load(chunk);
+        sum = simd.mul_add(x, x, sum);
+    }
+    let mut padded = [0.0; LANES];
+    padded[..rest.len()].copy_from_slice(rest);
+    let x = simd.load(&padded);
+    simd.sum(simd.mul_add(x, x, sum))
+}

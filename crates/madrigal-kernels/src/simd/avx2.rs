@@ -1,0 +1,131 @@
+//! The vector operations with AVX2, FMA and F16C.
+#![expect(unsafe_code, reason = "vector intrinsics")]
+
+use std::arch::x86_64::*;
+
+use super::{BLOCK, LANES, Op, Simd};
+
+/// Proof that the processor has AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+/// Evaluates intrinsics; only used in methods that take an [`Avx2`] by value.
+macro_rules! avx2 {
+    ($($body:tt)*) => {{
+        // SAFETY: an `Avx2` is only made by `detect`, so the processor has the instructions.
+        // Loads and stores are unaligned ones and go through references to whole arrays.
+        unsafe { $($body)* }
+    }};
+}
+
+impl Avx2 {
+    pub(crate) fn detect() -> Option<Avx2> {
+        let all = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        all.then_some(Avx2(()))
+    }
+
+    #[inline]
+    pub(crate) fn run<O: Op>(self, op: O) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn compiled<O: Op>(avx2: Avx2, op: O) {
+            op.call(avx2);
+        }
+        avx2! { compiled(self, op) }
+    }
+}
+
+impl Simd for Avx2 {
+    type Floats = __m256;
+    type Bytes = __m256i;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        avx2! { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> __m256 {
+        avx2! { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, value: __m256, to: &mut [f32; LANES]) {
+        avx2! { _mm256_storeu_ps(to.as_mut_ptr(), value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        avx2! { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        avx2! { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        avx2! { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn sum(self, value: __m256) -> f32 {
+        avx2! {
+            let four = _mm_add_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps::<1>(value));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn load_f32(self, from: &[u8; 32]) -> __m256 {
+        avx2! { _mm256_loadu_ps(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[u8; 16]) -> __m256 {
+        avx2! { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[u8; 16]) -> __m256 {
+        avx2! {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    fn f16(self, bits: u16) -> f32 {
+        avx2! { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8; BLOCK]) -> __m256i {
+        avx2! { _mm256_loadu_si256(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_i4(self, from: &[u8; BLOCK / 2]) -> __m256i {
+        avx2! {
+            let pairs = _mm_loadu_si128(from.as_ptr().cast());
+            let split = _mm256_set_m128i(_mm_srli_epi16::<4>(pairs), pairs);
+            let nibbles = _mm256_and_si256(split, _mm256_set1_epi8(15));
+            _mm256_sub_epi8(nibbles, _mm256_set1_epi8(8))
+        }
+    }
+
+    /// `maddubs` multiplies unsigned by signed bytes, so the sign of the weight moves over to the
+    /// activation. Its 16-bit pair sums cannot saturate: 2 * 128 * 127 < 2^15.
+    #[inline(always)]
+    fn dot(self, weights: __m256i, activations: &[i8; BLOCK]) -> __m256 {
+        avx2! {
+            let activations = _mm256_loadu_si256(activations.as_ptr().cast());
+            let signed = _mm256_sign_epi8(activations, weights);
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), signed);
+            _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What the kernels ask of an instruction set, and how one of them is chosen at run time.
+//!
+//! A kernel is an [`Op`]: a struct of arguments whose `call` is generic over [`Simd`].
+//! [`Dispatch::run`] compiles it once per instruction set. Everything below `call` must be
+//! `#[inline(always)]` and free of closures: code that is not inlined into the entry point of its
+//! instruction set is compiled without that instruction set.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
+
+use crate::Isa;
+
+/// Lanes of a float vector.
+pub(crate) const LANES: usize = 8;
+
+/// Weights and activations in a quantised block.
+pub(crate) const BLOCK: usize = 32;
+
+/// The vector operations of one instruction set. A value of the type proves that the processor
+/// has it.
+pub(crate) trait Simd: Copy {
+    /// Eight floats.
+    type Floats: Copy;
+    /// 32 signed bytes of weights.
+    type Bytes: Copy;
+
+    fn splat(self, value: f32) -> Self::Floats;
+    fn load(self, from: &[f32; LANES]) -> Self::Floats;
+    fn store(self, value: Self::Floats, to: &mut [f32; LANES]);
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`, fused or not: fixed per instruction set.
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// The sum of the lanes, added in the same order by all instruction sets.
+    fn sum(self, value: Self::Floats) -> f32;
+
+    /// Eight little-endian f32.
+    fn load_f32(self, from: &[u8; 32]) -> Self::Floats;
+    /// Eight little-endian f16, widened.
+    fn load_f16(self, from: &[u8; 16]) -> Self::Floats;
+    /// Eight little-endian bf16, widened.
+    fn load_bf16(self, from: &[u8; 16]) -> Self::Floats;
+    /// One f16, widened.
+    fn f16(self, bits: u16) -> f32;
+
+    /// 32 signed bytes.
+    fn load_i8(self, from: &[u8; BLOCK]) -> Self::Bytes;
+    /// 32 nibbles less 8: element `i` in the low half of byte `i`, element `i + 16` in the high half.
+    fn load_i4(self, from: &[u8; BLOCK / 2]) -> Self::Bytes;
+    /// Lanes whose sum is the dot product; each is an exact integer.
+    /// Activations lie in `-127..=127`, weights in `-128..=127`.
+    fn dot(self, weights: Self::Bytes, activations: &[i8; BLOCK]) -> Self::Floats;
+}
+
+/// A kernel together with its arguments.
+pub(crate) trait Op {
+    fn call<S: Simd>(self, simd: S);
+}
+
+/// An instruction set that this processor has.
+#[derive(Clone, Copy)]
+pub(crate) enum Dispatch {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+}
+
+impl Dispatch {
+    /// `None` if the processor lacks `isa`.
+    pub(crate) fn new(isa: Isa) -> Option<Dispatch> {
+        match isa {
+            Isa::Portable => Some(Dispatch::Portable),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::Avx2::detect().map(Dispatch::Avx2),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn run(self, op: impl Op) {
+        match self {
+            Dispatch::Portable => op.call(portable::Portable),
+            #[cfg(target_arch = "x86_64")]
+            Dispatch::Avx2(avx2) => avx2.run(op),
+        }
+    }
+}
