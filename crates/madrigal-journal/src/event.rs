@@ -1,7 +1,7 @@
 //! What a run can record: the header and the closed set of events.
 //!
 //! Owns the serialised shape of the journal's lines. Does not own how they are hashed, written or read back
-//! (see [`crate::log`]).
+//! (see [`crate::line`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub type Turn = u32;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// Version of the line format.
+    /// Version of the line format; stands first, so that it can be read where nothing else can.
     pub format: FormatVersion,
     /// The run's id, which is also its folder's name.
     pub run: String,
@@ -39,6 +39,9 @@ pub struct Header {
 }
 
 /// Version of the journal's format; a reader refuses what it does not know.
+///
+/// The header's line keeps its frame, its hash and the place of this number in every version, so that any program
+/// can tell a version that it does not know from a broken file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FormatVersion(pub u32);
@@ -76,7 +79,7 @@ pub struct ForkedFrom {
 
 /// Everything that can happen in a run after its header.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Event {
     /// A message was committed.
     Message(Message),
@@ -156,6 +159,7 @@ pub enum Event {
 
 /// One message, stored once; later events refer to it by its id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Message {
     /// Its number.
     pub id: MessageId,
@@ -219,6 +223,7 @@ pub enum Finish {
 
 /// How and with what sums a run ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunEnded {
     /// The rule that stopped it.
     pub stopped: Stopped,
