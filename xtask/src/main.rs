@@ -1,1 +1,84 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask test`, `check`, `tidy`, `docs` and `fuzz`.
+//!
+//! Owns how this repository is tested and checked, here and in CI. Nothing of the product is in here, and nothing of
+//! this is in the product.
+#![expect(clippy::print_stdout, reason = "this is a program for the terminal")]
+
+mod cargo;
+mod check;
+mod debian;
+mod docs;
+mod failure;
+mod fuzz;
+mod peers;
+mod rust_text;
+mod test;
+mod tidy;
+mod tools;
+mod unused;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  test [--list-skipped]        every test of the workspace; --list-skipped names each skipped test with its reason
+  check                        formatting, clippy, rustdoc, tidy, dependencies, spelling, generated documents
+  tidy [ROOT]                  the invariants of ARCHITECTURE.md, over this tree or another one
+  docs                         write the generated documents anew
+  fuzz TARGET [--seconds N]    feed TARGET (a file of fuzz/targets/) with mutated input; without TARGET: name them
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = cargo::workspace_root();
+    let done = match words.as_slice() {
+        ["test"] => test::run(&root, test::Skipped::Counted),
+        ["test", "--list-skipped"] => test::run(&root, test::Skipped::Named),
+        ["check"] => check::run(&root),
+        ["tidy"] => tidy_tree(&root),
+        ["tidy", other] => tidy_tree(Path::new(other)),
+        ["docs"] => docs::write(&root).map(|()| true),
+        ["fuzz"] => fuzz::list(&root).map(|()| true),
+        ["fuzz", target] => fuzz::run(&root, target, 60),
+        ["fuzz", target, "--seconds", seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::run(&root, target, seconds),
+            Err(_) => return wrong_usage(),
+        },
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        _ => return wrong_usage(),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("error: failed to {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn wrong_usage() -> ExitCode {
+    eprint!("{HELP}");
+    ExitCode::from(2)
+}
+
+/// Prints what the invariants forbid in the tree under `root`; whether it is clean.
+fn tidy_tree(root: &Path) -> Result<bool, Failure> {
+    let root = root
+        .canonicalize()
+        .map_err(|error| Failure::new(format!("find the tree {}: {error}", root.display())))?;
+    let findings = tidy::findings(&root)?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    println!("tidy: {} findings", findings.len());
+    Ok(findings.is_empty())
+}
