@@ -131,7 +131,7 @@ fn layer_rest(c: &mut Criterion) {
     });
     let (mut gate, up) = (floats(8 * 3072), floats(8 * 3072));
     c.bench_function("silu_mul 8x3072", |b| {
-        b.iter(|| kernels.silu_mul(black_box(&mut gate), &up))
+        b.iter(|| kernels.silu_mul(black_box(&mut gate), &up));
     });
 }
 

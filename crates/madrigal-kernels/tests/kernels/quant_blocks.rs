@@ -1,0 +1,77 @@
+//! Block formats against the values that gguf-py reads from the same bytes.
+
+use std::io::Write;
+use std::path::Path;
+
+use madrigal_kernels::{BlockType, dequantize};
+
+use crate::reference::{KINDS, Numbers, Stored, bits};
+
+#[test]
+fn gguf_py_reads_the_same_bits() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/quant-blocks/expected.json");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return skip(
+            "gguf_py_reads_the_same_bits",
+            "testdata/quant-blocks/expected.json",
+        );
+    };
+    let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for kind in [BlockType::Q8_0, BlockType::Q4_0] {
+        let case = &expected["types"][kind.name()];
+        assert_eq!(case["block_elems"], kind.elems());
+        assert_eq!(case["block_bytes"], kind.bytes());
+        let blocks = case["hex"].as_array().unwrap();
+        assert!(!blocks.is_empty());
+        for (block, values) in blocks.iter().zip(case["f32_bits"].as_array().unwrap()) {
+            let hex = block.as_str().unwrap();
+            let bytes: Vec<u8> = (0..hex.len())
+                .step_by(2)
+                .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
+                .collect();
+            let mut ours = vec![0.0; kind.elems()];
+            dequantize(kind, &bytes, &mut ours);
+            let values: Vec<u32> = values
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|v| v.as_u64().unwrap() as u32)
+                .collect();
+            assert_eq!(bits(&ours), values, "{kind} {hex}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_reads_what_was_stored() {
+    let mut numbers = Numbers(1);
+    for kind in KINDS {
+        let stored = Stored::random(kind, 96, &mut numbers);
+        let mut ours = vec![0.0; 96];
+        dequantize(kind, stored.data(), &mut ours);
+        assert_eq!(bits(&ours), bits(&stored.values), "{kind}");
+    }
+}
+
+#[test]
+fn rows_are_whole_blocks() {
+    assert_eq!(BlockType::Q4_0.row_bytes(64), Some(36));
+    assert_eq!(BlockType::Q8_0.row_bytes(64), Some(68));
+    assert_eq!(BlockType::Q8_0.row_bytes(172), None);
+    assert_eq!(BlockType::F16.row_bytes(172), Some(344));
+    assert_eq!(BlockType::F32.row_bytes(usize::MAX), None);
+}
+
+fn skip(test: &str, missing: &str) {
+    let line = format!("SKIPPED {test}: {missing}");
+    eprintln!("{line}");
+    if let Some(path) = std::env::var_os("MADRIGAL_SKIPPED") {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
