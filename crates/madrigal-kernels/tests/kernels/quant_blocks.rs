@@ -71,7 +71,7 @@ fn skip(test: &str, missing: &str) {
             .create(true)
             .append(true)
             .open(path)
-            .unwrap();
-        writeln!(file, "{line}").unwrap();
+            .expect("the list of skipped tests");
+        writeln!(file, "{line}").expect("the list of skipped tests");
     }
 }

@@ -136,7 +136,7 @@ pub(crate) fn all_kernels() -> Vec<Kernels> {
     let mut all = Vec::new();
     for isa in Isa::available() {
         for threads in [1, 2] {
-            all.push(Kernels::new(isa, threads).unwrap());
+            all.push(Kernels::new(isa, threads).expect("kernels"));
         }
     }
     all
