@@ -28,10 +28,10 @@ pub(crate) fn list(root: &Path) -> Result<(), Failure> {
 
 /// Whether the targets still build.
 pub(crate) fn check(root: &Path) -> Result<bool, Failure> {
+    lock(root)?;
     let clippy = [
         "clippy",
         "--quiet",
-        "--locked",
         "--manifest-path",
         MANIFEST,
         "--target-dir",
@@ -55,6 +55,7 @@ pub(crate) fn run(root: &Path, target: &str, seconds: u32) -> Result<bool, Failu
             targets.join(", ")
         )));
     }
+    lock(root)?;
     let host = host(root)?;
     let folder = cargo::target(root).join("fuzz");
     let built = succeeds(
@@ -64,7 +65,6 @@ pub(crate) fn run(root: &Path, target: &str, seconds: u32) -> Result<bool, Failu
             .args([
                 "build",
                 "--release",
-                "--locked",
                 "--manifest-path",
                 MANIFEST,
                 "--bin",
@@ -98,6 +98,13 @@ pub(crate) fn run(root: &Path, target: &str, seconds: u32) -> Result<bool, Failu
             ])
             .current_dir(root),
     )
+}
+
+/// Gives the targets the versions of the workspace; cargo adds what only they need.
+fn lock(root: &Path) -> Result<(), Failure> {
+    std::fs::copy(root.join("Cargo.lock"), root.join("fuzz/Cargo.lock"))
+        .map(|_| ())
+        .map_err(|error| Failure::new(format!("copy Cargo.lock to {MANIFEST}'s folder: {error}")))
 }
 
 /// The names of the targets, each a file.
