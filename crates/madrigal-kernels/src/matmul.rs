@@ -173,7 +173,7 @@ impl Panel<'_> {
         for (i, row) in rows.iter_mut().enumerate() {
             *row = self.w.row(r + i);
         }
-        let sums = D::tile::<S, R, M>(simd, rows, self.x, m);
+        let sums = D::tile::<S, R, M>(simd, rows, 4 * self.w.row_bytes(), self.x, m);
         for (i, sums) in sums.into_iter().enumerate() {
             for (j, sum) in sums.into_iter().enumerate() {
                 self.write(m + j, r + i, simd.sum(sum));
@@ -183,11 +183,13 @@ impl Panel<'_> {
 }
 
 /// `R` weight rows times `M` activation rows, as vectors still to be summed. The order of
-/// operations in each of the `R * M` results is independent of `R` and `M`.
+/// operations in each of the `R * M` results is independent of `R` and `M`. Weights `ahead` bytes
+/// further on come next and are prefetched: rows are too short for the processor to notice.
 trait Dot {
     fn tile<S: Simd, const R: usize, const M: usize>(
         simd: S,
         rows: [&[u8]; R],
+        ahead: usize,
         x: &Activations,
         m: usize,
     ) -> [[S::Floats; M]; R];
@@ -214,6 +216,7 @@ impl<T: DenseChunk> Dot for Dense<T> {
     fn tile<S: Simd, const R: usize, const M: usize>(
         simd: S,
         rows: [&[u8]; R],
+        ahead: usize,
         x: &Activations,
         m: usize,
     ) -> [[S::Floats; M]; R] {
@@ -233,6 +236,11 @@ impl<T: DenseChunk> Dot for Dense<T> {
                 input[j] = simd.load(&inputs[j][chunk]);
             }
             for i in 0..R {
+                simd.prefetch(
+                    (&raw const weights[i][chunk])
+                        .cast::<u8>()
+                        .wrapping_add(ahead),
+                );
                 let weight = T::load(simd, &weights[i][chunk]);
                 for j in 0..M {
                     sums[i][j] = simd.mul_add(weight, input[j], sums[i][j]);
@@ -311,7 +319,7 @@ trait QuantBlock {
     type Bytes: Copy;
 
     fn split(row: &[u8]) -> &[Self::Bytes];
-    fn load<S: Simd>(simd: S, bytes: &Self::Bytes) -> (f32, S::Bytes);
+    fn load<S: Simd>(simd: S, bytes: &Self::Bytes) -> (S::Floats, S::Bytes);
 }
 
 impl<T: QuantBlock> Dot for Blocked<T> {
@@ -319,6 +327,7 @@ impl<T: QuantBlock> Dot for Blocked<T> {
     fn tile<S: Simd, const R: usize, const M: usize>(
         simd: S,
         rows: [&[u8]; R],
+        ahead: usize,
         x: &Activations,
         m: usize,
     ) -> [[S::Floats; M]; R] {
@@ -334,8 +343,12 @@ impl<T: QuantBlock> Dot for Blocked<T> {
         let mut sums = [[simd.splat(0.0); M]; R];
         for block in 0..blocks {
             for i in 0..R {
+                simd.prefetch(
+                    (&raw const weights[i][block])
+                        .cast::<u8>()
+                        .wrapping_add(ahead),
+                );
                 let (scale, weight) = T::load(simd, &weights[i][block]);
-                let scale = simd.splat(scale);
                 for j in 0..M {
                     let input = &inputs[j][block];
                     let scale = simd.mul(scale, simd.splat(input.scale));
@@ -359,10 +372,10 @@ impl QuantBlock for Q8_0 {
     }
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, block: &[u8; 34]) -> (f32, S::Bytes) {
+    fn load<S: Simd>(simd: S, block: &[u8; 34]) -> (S::Floats, S::Bytes) {
         let [s0, s1, quants @ ..] = block;
         (
-            simd.f16(u16::from_le_bytes([*s0, *s1])),
+            simd.splat_f16(u16::from_le_bytes([*s0, *s1])),
             simd.load_i8(quants),
         )
     }
@@ -377,10 +390,10 @@ impl QuantBlock for Q4_0 {
     }
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, block: &[u8; 18]) -> (f32, S::Bytes) {
+    fn load<S: Simd>(simd: S, block: &[u8; 18]) -> (S::Floats, S::Bytes) {
         let [s0, s1, quants @ ..] = block;
         (
-            simd.f16(u16::from_le_bytes([*s0, *s1])),
+            simd.splat_f16(u16::from_le_bytes([*s0, *s1])),
             simd.load_i4(quants),
         )
     }

@@ -98,8 +98,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn f16(self, bits: u16) -> f32 {
-        avx2! { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
+    fn splat_f16(self, bits: u16) -> __m256 {
+        avx2! { _mm256_cvtph_ps(_mm_set1_epi16(bits as i16)) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        avx2! { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

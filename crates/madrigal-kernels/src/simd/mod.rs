@@ -41,8 +41,10 @@ pub(crate) trait Simd: Copy {
     fn load_f16(self, from: &[u8; 16]) -> Self::Floats;
     /// Eight little-endian bf16, widened.
     fn load_bf16(self, from: &[u8; 16]) -> Self::Floats;
-    /// One f16, widened.
-    fn f16(self, bits: u16) -> f32;
+    /// One f16, widened, in all lanes.
+    fn splat_f16(self, bits: u16) -> Self::Floats;
+    /// Asks for the memory around an address that will be read soon; the address may be invalid.
+    fn prefetch(self, at: *const u8);
 
     /// 32 signed bytes.
     fn load_i8(self, from: &[u8; BLOCK]) -> Self::Bytes;

@@ -82,9 +82,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn f16(self, bits: u16) -> f32 {
-        f16_to_f32(bits)
+    fn splat_f16(self, bits: u16) -> [f32; LANES] {
+        [f16_to_f32(bits); LANES]
     }
+
+    #[inline(always)]
+    fn prefetch(self, _: *const u8) {}
 
     #[inline(always)]
     fn load_i8(self, from: &[u8; BLOCK]) -> [i8; BLOCK] {
