@@ -408,3 +408,25 @@ fn the_platforms_libm_stays_out_of_the_numbers() {
         check(&[(AGENTS, &code)], &[]);
     }
 }
+
+#[test]
+fn claims_name_tests_that_exist() {
+    let test = (
+        AGENTS,
+        "//! X.\nfn no_test() {}\n#[test]\nfn keys_are_hidden() {}\n",
+    );
+    let table = |cell: &str| {
+        format!(
+            "| guarantee | test |\n|---|---|\n| keys | {cell} |\n\n| a | b |\n|---|---|\n| c | `d` |\n"
+        )
+    };
+    check(&[test, ("docs/x.md", &table("`keys_are_hidden`"))], &[]);
+    check(
+        &[test, ("docs/x.md", &table("`keys_are_hidden` `no_test`"))],
+        &[("docs/x.md:3", "claims")],
+    );
+    check(
+        &[test, ("docs/x.md", &table("soon"))],
+        &[("docs/x.md:3", "claims")],
+    );
+}

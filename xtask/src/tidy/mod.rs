@@ -4,6 +4,7 @@
 //! they look at. Does not own style that rustfmt, clippy and rustdoc know already.
 
 mod arrows;
+mod claims;
 mod exceptions;
 mod names;
 mod source;
@@ -74,6 +75,7 @@ impl File {
 pub(crate) fn findings(root: &Path) -> Result<Vec<Finding>, Failure> {
     let files = read(root)?;
     let mut findings = arrows::findings(root)?;
+    findings.extend(claims::findings(&files));
     for file in &files {
         findings.extend(names::findings(file));
         findings.extend(text::findings(file));

@@ -10,21 +10,27 @@ const EMPTY: &[&str] = &[
 
 pub(super) fn findings(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let is_code = file.rust.is_some();
     let parts: Vec<&str> = file.path.split('/').collect();
-    for (at, part) in parts.iter().enumerate() {
-        let is_file = at + 1 == parts.len();
-        // Data keeps the names it came with.
-        if parts[0] == "testdata" && at > 0 {
-            break;
-        }
-        let stem = if is_file {
-            part.split('.')
-                .find(|stem| !stem.is_empty())
-                .unwrap_or(part)
+    // Data keeps the names it came with.
+    let named = if parts[0] == "testdata" {
+        1
+    } else {
+        parts.len()
+    };
+    for (part, rest) in parts[..named].iter().zip((0..parts.len()).rev()) {
+        let stem = part
+            .trim_start_matches('.')
+            .split('.')
+            .next()
+            .unwrap_or(part);
+        // A document may be about a product manager.
+        let empty = if rest > 0 || is_code {
+            says_nothing(stem)
         } else {
-            part
+            EMPTY.contains(&stem)
         };
-        if says_nothing(stem) {
+        if empty {
             findings.push(file.finding(
                 0,
                 RULE,
