@@ -1,4 +1,4 @@
-//! Matrix products at the shapes of Qwen3-0.6B.
+//! Matrix products, attention and the rest of a layer at the shapes of Qwen3-0.6B.
 
 use std::hint::black_box;
 

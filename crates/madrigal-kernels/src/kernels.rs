@@ -21,6 +21,9 @@ pub struct Kernels {
     pub(crate) scratch: Box<[Mutex<Vec<f32>>]>,
 }
 
+/// More than any processor that this is meant for.
+const MAX_THREADS: usize = 1024;
+
 /// Why kernels could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelsError {
@@ -33,9 +36,12 @@ pub enum KernelsError {
         /// What was asked for.
         isa: Isa,
     },
-    /// Zero threads.
-    #[error("run kernels on 0 threads; ask for 1 or more")]
-    NoThreads,
+    /// Zero threads, or absurdly many.
+    #[error("run kernels on {threads} threads; ask for 1 to {MAX_THREADS}")]
+    ThreadCount {
+        /// What was asked for.
+        threads: usize,
+    },
     /// The operating system refused a thread.
     #[error("start {threads} kernel threads; ask for fewer")]
     Spawn {
@@ -49,8 +55,8 @@ pub enum KernelsError {
 impl Kernels {
     /// Kernels for `isa` on `threads` threads; the caller's thread is one of them.
     pub fn new(isa: Isa, threads: usize) -> Result<Kernels, KernelsError> {
-        if threads == 0 {
-            return Err(KernelsError::NoThreads);
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return Err(KernelsError::ThreadCount { threads });
         }
         let dispatch = Dispatch::new(isa).ok_or(KernelsError::IsaUnavailable { isa })?;
         let pool = Pool::new(threads).map_err(|source| KernelsError::Spawn { threads, source })?;
@@ -87,15 +93,18 @@ mod tests {
     }
 
     #[test]
-    fn every_available_instruction_set_starts_and_zero_threads_do_not() {
+    fn every_available_instruction_set_starts_and_odd_thread_counts_do_not() {
         for isa in Isa::available() {
             let kernels = Kernels::new(isa, 1).unwrap();
             assert_eq!((kernels.isa(), kernels.threads()), (isa, 1));
             assert_eq!(isa.to_string().parse(), Ok(isa));
         }
-        assert!(matches!(
-            Kernels::new(Isa::Portable, 0),
-            Err(KernelsError::NoThreads)
-        ));
+        for threads in [0, 1025, usize::MAX] {
+            let refused = Kernels::new(Isa::Portable, threads).err();
+            assert!(
+                matches!(refused, Some(KernelsError::ThreadCount { .. })),
+                "{threads}"
+            );
+        }
     }
 }
