@@ -10,7 +10,7 @@
 //! *who* computes an output, never *how*. Results may differ between instruction sets.
 //!
 //! # Instruction sets
-//! Each kernel is written once, generic over [`simd::Simd`], and compiled once per instruction set.
+//! Each kernel is written once, generic over the private trait `Simd`, and compiled once per instruction set.
 //! `exp`, `sin` and `cos` are our own or from the `libm` crate, never from the platform.
 
 mod activations;
