@@ -10,4 +10,5 @@ pub mod chat_models;
 pub mod context;
 pub mod control;
 pub mod model_name;
+pub mod persona;
 pub mod sampling;
