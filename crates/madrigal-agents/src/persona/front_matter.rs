@@ -181,11 +181,11 @@ fn explain(error: &serde_saphyr::Error, first_line: usize) -> (usize, PersonaPro
         .map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
     let problem = match error {
         serde_saphyr::Error::SerdeUnknownField { field, .. } => PersonaProblem::UnknownKey {
-            key: field.clone(),
+            key: shown(field),
             nearest: nearest(field, KEYS).map(str::to_owned),
         },
         serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
-            PersonaProblem::DuplicateKey { key: key.clone() }
+            PersonaProblem::DuplicateKey { key: shown(key) }
         }
         error => {
             let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
@@ -198,4 +198,9 @@ fn explain(error: &serde_saphyr::Error, first_line: usize) -> (usize, PersonaPro
         }
     };
     (first_line + line.saturating_sub(1), problem)
+}
+
+/// A key as errors may repeat it: YAML can write any character into one.
+fn shown(key: &str) -> String {
+    key.chars().filter(|c| !c.is_control()).take(60).collect()
 }

@@ -284,10 +284,15 @@ impl Persona {
     /// The persona in one line, for lists.
     #[must_use]
     pub fn description(&self) -> String {
-        let mut line = self.heading();
-        if let Some(summary) = &self.summary {
-            line.push_str(" — ");
-            line.push_str(summary);
+        let mut line = self.name.clone();
+        for (mark, text) in [
+            (", ", Some(self.role.as_str())),
+            (" — ", self.summary.as_deref()),
+        ] {
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
+                line.push_str(mark);
+                line.push_str(text);
+            }
         }
         line
     }

@@ -67,10 +67,7 @@ fn front_matter_and_shared_instructions() {
         persona.short_prompt().unwrap(),
         "You are Wen. Sells tea. Answer in a sentence or two."
     );
-    assert_eq!(
-        persona.description(),
-        "Tea Merchant Persona: Wen (de) [female] — Sells tea."
-    );
+    assert_eq!(persona.description(), "Wen, Tea Merchant — Sells tea.");
     assert!(!persona.system_prompt().contains('\r'));
 }
 
@@ -124,6 +121,7 @@ fn errors_name_file_line_and_remedy() {
         ("too long", vec![b'a'; MAX_BYTES + 1]),
         ("unknown key", front("temprature: 0.3")),
         ("unlike any key", front("zzz: 0.3")),
+        ("escape in key", front("\"a\\e[31mb\": 1")),
         ("twice", front("summary: again")),
         ("no number", front("temperature: warm")),
         ("too hot", front("temperature: 2.5")),

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::ImportError;
 
+/// The longest JSON, in bytes. Parsed, it can take twenty times as much.
+const MAX_JSON_BYTES: usize = 8 << 20;
+
 /// The most entries of a lorebook that are looked at.
 const MAX_LORE: usize = 2_000;
 
@@ -41,6 +44,9 @@ pub(super) struct Lore {
 impl Card {
     pub(super) fn parse(json: &[u8]) -> Result<Self, ImportError> {
         let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+        if json.len() > MAX_JSON_BYTES {
+            return Err(not_a_card("it has over 8 MiB of JSON"));
+        }
         // serde_json refuses nesting deeper than 128.
         let value: Value = serde_json::from_slice(json).map_err(|error| ImportError::Json {
             reason: error.to_string(),
