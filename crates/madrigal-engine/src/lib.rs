@@ -2,5 +2,22 @@
 //!
 //! The engine knows no persona, no conversation and no journal: it reads token ids and gives logits, tokens and text.
 
+mod arch;
+pub mod engine;
 pub mod gguf;
+pub mod hyperparameters;
+mod kv_cache;
 pub mod mapped_file;
+pub mod model;
+pub mod sampling;
+pub mod tokenizer;
+pub mod template;
+pub mod weights;
+
+pub use engine::{
+    Engine, EngineError, EngineOptions, Finish, GenerateRequest, Generated, Generation, GenerateEvent, Positions,
+    Sequence,
+};
+pub use madrigal_kernels::{Isa, KvType};
+pub use model::{Model, ModelInfo, OpenError};
+pub use sampling::{DrawKey, SamplerConfig, SamplerError};
