@@ -31,6 +31,7 @@ mod cursor;
 pub mod event;
 mod journal;
 pub mod line;
+pub mod transcript;
 mod writer;
 
 pub use chain::{Flaw, UnknownFormat};
