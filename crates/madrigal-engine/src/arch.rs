@@ -1,0 +1,191 @@
+//! The architectures: one file each, in which the forward pass reads from top to bottom.
+//!
+//! Owns the choice among them and what their passes share: the batch they are given. Scheduling, sampling and the
+//! ownership of KV blocks are elsewhere (`engine`, `sampling`, `kv_cache`).
+
+mod llama;
+mod qwen3;
+
+use madrigal_kernels::{AttentionRow, Kernels, KvLayer, Matrix, RopeStyle, RopeTable};
+
+use crate::hyperparameters::Hyperparameters;
+use crate::weights::{Tensor, Weights, WeightsError};
+
+/// One token to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Index into [`Batch::tables`].
+    pub(crate) sequence: usize,
+    /// The token's place in its sequence, from 0.
+    pub(crate) position: usize,
+    pub(crate) token: u32,
+    pub(crate) wants_logits: bool,
+}
+
+/// Rows of any sequences, prompt chunks and decode steps mixed. Rows of one sequence stand in the order of their positions.
+#[derive(Debug, Default)]
+pub(crate) struct Batch<'a> {
+    pub(crate) rows: Vec<Row>,
+    /// Per sequence: the KV blocks that hold its positions; those that the rows write belong to it alone.
+    pub(crate) tables: Vec<&'a [u32]>,
+    /// Positions in a block.
+    pub(crate) block_len: usize,
+}
+
+/// A supported architecture's name as GGUF's `general.architecture` or `model_type` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Llama,
+    Qwen3,
+}
+
+impl Kind {
+    pub(crate) fn from_gguf_name(name: &str) -> Option<Self> {
+        match name {
+            "llama" => Some(Self::Llama),
+            "qwen3" => Some(Self::Qwen3),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn from_model_type(name: &str) -> Option<Self> {
+        match name {
+            // Mistral is a llama; a sliding window is refused by its key.
+            "llama" | "mistral" => Some(Self::Llama),
+            "qwen3" => Some(Self::Qwen3),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen3 => "qwen3",
+        }
+    }
+
+    /// How llama.cpp's converter lays out the heads of a GGUF.
+    pub(crate) fn gguf_rope_style(self) -> RopeStyle {
+        match self {
+            Self::Llama => RopeStyle::Interleaved,
+            Self::Qwen3 => RopeStyle::HalfSplit,
+        }
+    }
+}
+
+/// A loaded architecture.
+#[derive(Debug)]
+pub(crate) enum Architecture {
+    Llama(llama::Llama),
+    Qwen3(qwen3::Qwen3),
+}
+
+impl Architecture {
+    pub(crate) fn load(
+        kind: Kind,
+        shape: &Hyperparameters,
+        weights: &mut Weights,
+    ) -> Result<Self, WeightsError> {
+        let loaded = match kind {
+            Kind::Llama => Self::Llama(llama::Llama::load(shape, weights)?),
+            Kind::Qwen3 => Self::Qwen3(qwen3::Qwen3::load(shape, weights)?),
+        };
+        weights.finish(kind.name())?;
+        Ok(loaded)
+    }
+
+    /// Whether the output matrix is the embedding.
+    pub(crate) fn tied(&self) -> bool {
+        let (embedding, head) = match self {
+            Self::Llama(model) => (&model.embedding, &model.head),
+            Self::Qwen3(model) => (&model.embedding, &model.head),
+        };
+        embedding.name == head.name
+    }
+
+    /// Reads all rows and returns the logits of those that want them, `[wanting rows, vocabulary]`.
+    /// `kv` has one entry for each layer.
+    pub(crate) fn forward(
+        &self,
+        kernels: &Kernels,
+        kv: &mut [KvLayer],
+        batch: &Batch<'_>,
+    ) -> Vec<f32> {
+        match self {
+            Self::Llama(model) => model.forward(kernels, kv, batch),
+            Self::Qwen3(model) => model.forward(kernels, kv, batch),
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Every row's position.
+    fn positions(&self) -> Vec<u32> {
+        self.rows.iter().map(|row| row.position as u32).collect()
+    }
+
+    /// Stores every row's key and value, `[rows, width]` each, in its sequence's blocks.
+    fn write(&self, kv: &mut KvLayer, keys: &[f32], values: &[f32], width: usize) {
+        let rows = self
+            .rows
+            .iter()
+            .zip(keys.chunks_exact(width))
+            .zip(values.chunks_exact(width));
+        for ((row, key), value) in rows {
+            let block = self.tables[row.sequence][row.position / self.block_len];
+            kv.write(block, row.position % self.block_len, key, value);
+        }
+    }
+
+    /// Every row with its query, `[rows, width]`: it attends to all positions up to its own.
+    fn attending<'a>(&'a self, queries: &'a [f32], width: usize) -> Vec<AttentionRow<'a>> {
+        let rows = self.rows.iter().zip(queries.chunks_exact(width));
+        rows.map(|(row, q)| AttentionRow {
+            q,
+            position: row.position,
+            window: None,
+            blocks: self.tables[row.sequence],
+        })
+        .collect()
+    }
+
+    /// The rows of `x`, `[rows, width]`, that want logits.
+    fn wanting(&self, x: &[f32], width: usize) -> Vec<f32> {
+        let rows = self.rows.iter().zip(x.chunks_exact(width));
+        rows.filter(|(row, _)| row.wants_logits)
+            .flat_map(|(_, x)| x)
+            .copied()
+            .collect()
+    }
+}
+
+impl Tensor {
+    fn matrix(&self) -> Matrix<'_> {
+        Matrix {
+            kind: self.kind,
+            rows: self.rows,
+            cols: self.columns,
+            data: self.bytes(),
+        }
+    }
+}
+
+/// The table of rotary angles for the whole window. `divisors` is GGUF's `rope_freqs.weight`.
+fn rope_table(shape: &Hyperparameters, divisors: Option<&[f32]>) -> RopeTable {
+    let mut frequencies = shape.rope_frequencies();
+    for (frequency, divisor) in frequencies.iter_mut().zip(divisors.unwrap_or_default()) {
+        *frequency /= f64::from(*divisor);
+    }
+    let frequencies: Vec<f32> = frequencies
+        .into_iter()
+        .map(|frequency| frequency as f32)
+        .collect();
+    RopeTable::new(&frequencies, shape.context, 1.0)
+}
+
+/// `x += delta`.
+fn add(x: &mut [f32], delta: &[f32]) {
+    for (x, delta) in x.iter_mut().zip(delta) {
+        *x += delta;
+    }
+}

@@ -1,0 +1,397 @@
+//! One thread that owns a model, and the handles through which others ask it to read and to speak.
+//!
+//! Owns the public contract: sequences, generations, their errors. The thread's work is in `worker` (batching, fairness,
+//! cancellation), `speech` (from tokens to text, stop strings). There is no lock around the model: requests come over a
+//! channel, tokens go out over another.
+
+mod error;
+mod job;
+mod speech;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use madrigal_kernels::{Isa, Kernels, KvShape, KvType};
+use tokio::sync::{mpsc as tokio_mpsc, oneshot};
+
+pub use error::EngineError;
+
+use crate::kv_cache::{BLOCK_LEN, KvCache};
+use crate::model::Model;
+use crate::sampling::{DrawKey, SamplerConfig};
+use worker::{Command, Worker};
+
+/// How an engine runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EngineOptions {
+    /// Threads of the kernels; 0 takes as many as the machine has.
+    pub threads: usize,
+    /// Instruction set; `None` takes the fastest of this machine. Results may differ between instruction sets.
+    pub isa: Option<Isa>,
+    /// How keys and values are stored; `None` takes F32 for F32 files and BF16 for all others.
+    pub kv: Option<KvType>,
+    /// The most bytes that weights and KV blocks may take together.
+    pub memory_limit: Option<u64>,
+    /// The longest sequence in tokens; `None` takes the model's own window. It cannot be longer than that.
+    pub context: Option<usize>,
+}
+
+/// A running model. Cloning is cheap; the thread ends when the last handle and the last [`Sequence`] are gone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    model: Arc<Model>,
+    window: usize,
+    isa: Isa,
+    threads: usize,
+    kv: KvType,
+    next_sequence: AtomicU64,
+    commands: mpsc::Sender<Command>,
+}
+
+/// A KV cache of one list of tokens. Every request names the whole list; what the cache has of it is not read again.
+///
+/// Requests on one sequence are answered one after the other. Dropping the sequence frees its blocks.
+#[derive(Debug)]
+pub struct Sequence {
+    id: u64,
+    shared: Arc<Shared>,
+}
+
+/// What [`Sequence::generate`] is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateRequest {
+    /// How tokens are drawn.
+    pub sampling: SamplerConfig,
+    /// What the draws are keyed by.
+    pub draw: DrawKey,
+    /// The most tokens; with 0 the prompt is only read.
+    pub max_tokens: usize,
+    /// Texts that end the generation and do not become part of it.
+    pub stop: Vec<String>,
+    /// Never draws a token that ends the text.
+    pub ignore_eos: bool,
+}
+
+/// A generation as it happens. Dropping it stops the work before the next token.
+#[derive(Debug)]
+pub struct Generation {
+    events: tokio_mpsc::UnboundedReceiver<Result<GenerateEvent, EngineError>>,
+    cancelled: Arc<AtomicBool>,
+    ended: bool,
+}
+
+/// What happens in a generation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GenerateEvent {
+    /// A token was drawn.
+    Token {
+        /// Its id.
+        id: u32,
+        /// Text that is complete and certain with it: whole characters, and nothing that may still become a stop text.
+        /// The texts of all tokens together begin [`Generated::text`].
+        text: String,
+    },
+    /// It ended. Nothing follows.
+    Done(Generated),
+}
+
+/// A finished generation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generated {
+    /// The tokens, without the one that ended the text. The tokenizer decodes them to exactly `text`.
+    pub ids: Vec<u32>,
+    /// The text, without the stop text.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of the prompt that were not in the cache and had to be read.
+    pub read_tokens: usize,
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    /// The model ended its text.
+    EndOfText,
+    /// This stop text came up.
+    Stop(String),
+    /// `max_tokens` were drawn, or the window is full.
+    Length,
+    /// [`Generation::cancel`] was called.
+    Cancelled,
+}
+
+/// Which positions' logits [`Sequence::logits`] returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// The last one's: `[vocabulary]`.
+    Last,
+    /// All: `[tokens, vocabulary]`. Everything is read anew.
+    All,
+}
+
+impl Engine {
+    /// Starts the thread that owns `model`.
+    pub fn start(
+        model: impl Into<Arc<Model>>,
+        options: EngineOptions,
+    ) -> Result<Self, EngineError> {
+        let model = model.into();
+        let shape = model.hyperparameters();
+        let window = match options.context {
+            None => shape.context,
+            Some(context) if context > 0 && context <= shape.context => context,
+            Some(context) => {
+                return Err(EngineError::Context {
+                    context,
+                    longest: shape.context,
+                });
+            }
+        };
+        let isa = options.isa.unwrap_or_else(Isa::detect);
+        let threads = match options.threads {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let kernels = Kernels::new(isa, threads)?;
+
+        let kv = options.kv.unwrap_or(model.default_kv());
+        let (kv_heads, head_dim) = (shape.kv_heads, shape.head_dim);
+        let kv_shape = KvShape {
+            kind: kv,
+            kv_heads,
+            head_dim,
+            block_len: BLOCK_LEN,
+        };
+        let block_bytes = (kv_shape.block_bytes() * shape.layers) as u64;
+        let most_blocks = match options.memory_limit {
+            None => usize::MAX,
+            Some(limit) => {
+                let weights = model.weight_bytes();
+                let left = limit
+                    .checked_sub(weights)
+                    .ok_or(EngineError::Weights { weights, limit })?;
+                usize::try_from(left / block_bytes).unwrap_or(usize::MAX)
+            }
+        };
+        let cache = KvCache::new(kv_shape, shape.layers, most_blocks);
+
+        let (commands, received) = mpsc::channel();
+        let worker = Worker::new(
+            Arc::clone(&model),
+            kernels,
+            cache,
+            window,
+            block_bytes,
+            received,
+        );
+        thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|source| EngineError::Thread { source })?;
+        let next_sequence = AtomicU64::new(0);
+        let shared = Shared {
+            model,
+            window,
+            isa,
+            threads,
+            kv,
+            next_sequence,
+            commands,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// A new, empty sequence.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        Sequence::new(&self.shared)
+    }
+
+    /// The model that runs.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.shared.model
+    }
+
+    /// The longest sequence in tokens, prompt and reply together.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        self.shared.window
+    }
+
+    /// The instruction set in use; the results may depend on it.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.shared.isa
+    }
+
+    /// Threads of the kernels; the results do not depend on them.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.shared.threads
+    }
+
+    /// How keys and values are stored; the results depend on it.
+    #[must_use]
+    pub fn kv(&self) -> KvType {
+        self.shared.kv
+    }
+}
+
+impl Sequence {
+    fn new(shared: &Arc<Shared>) -> Self {
+        let id = shared.next_sequence.fetch_add(1, Ordering::Relaxed);
+        Self {
+            id,
+            shared: Arc::clone(shared),
+        }
+    }
+
+    /// Reads `ids` and continues them. Errors come out of the returned stream.
+    #[must_use]
+    pub fn generate(&self, ids: &[u32], request: GenerateRequest) -> Generation {
+        let (sender, events) = tokio_mpsc::unbounded_channel();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let cancel = Arc::clone(&cancelled);
+        let command = Command::Generate {
+            sequence: self.id,
+            ids: ids.to_vec(),
+            request,
+            events: sender,
+            cancelled: cancel,
+        };
+        // If the thread is gone the command is dropped with its sender, and the stream says so.
+        let _ = self.shared.commands.send(command);
+        Generation {
+            events,
+            cancelled,
+            ended: false,
+        }
+    }
+
+    /// The logits after the last of `ids`, or after each of them.
+    pub async fn logits(&self, ids: &[u32], positions: Positions) -> Result<Vec<f32>, EngineError> {
+        self.ask_logits(ids, positions)
+            .await
+            .unwrap_or(Err(EngineError::Stopped))
+    }
+
+    /// [`Self::logits`] for callers outside of async code; inside it would panic.
+    pub fn blocking_logits(
+        &self,
+        ids: &[u32],
+        positions: Positions,
+    ) -> Result<Vec<f32>, EngineError> {
+        self.ask_logits(ids, positions)
+            .blocking_recv()
+            .unwrap_or(Err(EngineError::Stopped))
+    }
+
+    fn ask_logits(
+        &self,
+        ids: &[u32],
+        positions: Positions,
+    ) -> oneshot::Receiver<Result<Vec<f32>, EngineError>> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Logits {
+            sequence: self.id,
+            ids: ids.to_vec(),
+            positions,
+            reply,
+        };
+        // As in `generate`.
+        let _ = self.shared.commands.send(command);
+        answer
+    }
+
+    /// Another sequence that begins with what is cached now of this one's first `at` tokens. No key or value is copied
+    /// until one of the two writes into a block that both hold.
+    #[must_use]
+    pub fn fork(&self, at: usize) -> Self {
+        let fork = Self::new(&self.shared);
+        let _ = self.shared.commands.send(Command::Fork {
+            from: self.id,
+            to: fork.id,
+            at,
+        });
+        fork
+    }
+}
+
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        let _ = self
+            .shared
+            .commands
+            .send(Command::Close { sequence: self.id });
+    }
+}
+
+impl Generation {
+    /// The next event; `None` after [`GenerateEvent::Done`] or an error.
+    pub async fn next(&mut self) -> Option<Result<GenerateEvent, EngineError>> {
+        let event = self.events.recv().await;
+        self.or_stopped(event)
+    }
+
+    /// [`Self::next`] for callers outside of async code; inside it would panic.
+    pub fn blocking_next(&mut self) -> Option<Result<GenerateEvent, EngineError>> {
+        let event = self.events.blocking_recv();
+        self.or_stopped(event)
+    }
+
+    /// Waits for the end, letting the tokens pass.
+    pub async fn finish(mut self) -> Result<Generated, EngineError> {
+        loop {
+            match self.next().await {
+                Some(Ok(GenerateEvent::Token { .. })) => {}
+                Some(Ok(GenerateEvent::Done(generated))) => return Ok(generated),
+                Some(Err(error)) => return Err(error),
+                None => return Err(EngineError::Stopped),
+            }
+        }
+    }
+
+    /// [`Self::finish`] for callers outside of async code; inside it would panic.
+    pub fn blocking_finish(mut self) -> Result<Generated, EngineError> {
+        loop {
+            match self.blocking_next() {
+                Some(Ok(GenerateEvent::Token { .. })) => {}
+                Some(Ok(GenerateEvent::Done(generated))) => return Ok(generated),
+                Some(Err(error)) => return Err(error),
+                None => return Err(EngineError::Stopped),
+            }
+        }
+    }
+
+    /// A stream that closes before its end means that the thread is gone.
+    fn or_stopped(
+        &mut self,
+        event: Option<Result<GenerateEvent, EngineError>>,
+    ) -> Option<Result<GenerateEvent, EngineError>> {
+        let was_ended = self.ended;
+        self.ended = !matches!(event, Some(Ok(GenerateEvent::Token { .. })));
+        match event {
+            None if !was_ended => Some(Err(EngineError::Stopped)),
+            event => event,
+        }
+    }
+
+    /// Asks for the end; [`GenerateEvent::Done`] with what there is comes before the next token.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,84 @@
+//! Why an engine cannot start or answer.
+
+use madrigal_kernels::KernelsError;
+
+use crate::sampling::SamplerError;
+
+/// Why an engine cannot start or answer. Completes "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The window asked for is none, or longer than the model's.
+    #[error("open a window of {context} tokens: the model's has {longest}; ask for 1 to {longest}")]
+    Context {
+        /// What was asked for.
+        context: usize,
+        /// The model's window.
+        longest: usize,
+    },
+    /// The kernels cannot run.
+    #[error(transparent)]
+    Kernels(#[from] KernelsError),
+    /// The weights alone pass the memory limit.
+    #[error(
+        "load the weights: they take {weights} bytes, the memory limit is {limit}; raise it or take a smaller model"
+    )]
+    Weights {
+        /// What they take.
+        weights: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The system refused a thread.
+    #[error("start the engine's thread: {source}")]
+    Thread {
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// There is nothing to continue.
+    #[error("read the prompt: it has no tokens")]
+    EmptyPrompt,
+    /// A token that the model does not have.
+    #[error("read the prompt: token {id} is outside of the vocabulary of {vocabulary}")]
+    Token {
+        /// The token.
+        id: u32,
+        /// How many there are.
+        vocabulary: usize,
+    },
+    /// The prompt leaves no room in the window.
+    #[error(
+        "read the prompt: it has {tokens} tokens, the window of {window} has room for {room}; shorten it"
+    )]
+    Window {
+        /// Its length.
+        tokens: usize,
+        /// The window.
+        window: usize,
+        /// The longest prompt that this request may have.
+        room: usize,
+    },
+    /// The KV blocks would pass the memory limit.
+    #[error(
+        "keep the context in memory: {needed} bytes are needed and {available} are left of the memory limit; raise it, use fewer sequences or fewer tokens"
+    )]
+    Memory {
+        /// What the request would take.
+        needed: u64,
+        /// What is left.
+        available: u64,
+    },
+    /// The model computed no number.
+    #[error(
+        "compute the logits after token {position}: they are not finite; the weights are damaged or overflow"
+    )]
+    NotFinite {
+        /// The place of the token in its sequence, from 0.
+        position: usize,
+    },
+    /// No token can be drawn.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    /// The engine's thread is gone.
+    #[error("reach the engine: its thread has stopped")]
+    Stopped,
+}

@@ -1,0 +1,361 @@
+//! A model's tensors by name, wherever they lie: in a GGUF or in the safetensors of a folder.
+//!
+//! Owns finding a tensor, checking its type and shape, and noticing tensors that nobody asked for. Does not own what the
+//! tensors mean (`arch`) nor the containers (`gguf`, `safetensors_file`).
+//!
+//! Architectures ask by GGUF's names; for safetensors the names are translated (`names`), and errors always use the name
+//! that stands in the file.
+
+mod names;
+mod safetensors_file;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use madrigal_kernels::BlockType;
+
+use crate::gguf::{GgmlType, Gguf};
+use crate::hyperparameters::Hyperparameters;
+use crate::mapped_file::MappedFile;
+use safetensors_file::SafetensorsFile;
+
+/// A matrix or vector of a model, borrowed from its file.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    /// The name in the file.
+    pub name: String,
+    /// How the values are stored.
+    pub kind: BlockType,
+    /// Rows; 1 for a vector.
+    pub rows: usize,
+    /// Contiguous values of a row.
+    pub columns: usize,
+    file: MappedFile,
+    range: Range<usize>,
+}
+
+impl Tensor {
+    /// The values as they are stored, row after row.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.file.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+/// All tensors of one model.
+#[derive(Debug)]
+pub struct Weights {
+    path: PathBuf,
+    naming: Naming,
+    tensors: BTreeMap<String, Stored>,
+    taken: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    Gguf,
+    HuggingFace,
+}
+
+/// A tensor as its container describes it, before anyone has asked for it.
+#[derive(Debug)]
+struct Stored {
+    /// Row-major: the last dimension is contiguous.
+    shape: Vec<u64>,
+    kind: StoredKind,
+    file: MappedFile,
+    range: Range<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum StoredKind {
+    Known(BlockType),
+    /// The type's name, for the error.
+    Unsupported(String),
+}
+
+/// Why a model's tensors do not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// A file cannot be opened or mapped.
+    #[error("open `{}`: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A safetensors file or its index breaks the format.
+    #[error("read `{}`: {problem}; the file is damaged: download it again", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A tensor that the architecture needs is not there.
+    #[error("read `{}`: tensor `{name}` is missing", path.display())]
+    Missing {
+        /// The file or folder.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+    },
+    /// A tensor has a type that no kernel multiplies.
+    #[error("read `{}`: tensor `{name}` has type {kind}, supported are F32, F16, BF16, Q8_0 and Q4_0", path.display())]
+    Kind {
+        /// The file or folder.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The type's name.
+        kind: String,
+    },
+    /// A tensor's shape is not what the hyperparameters say.
+    #[error("read `{}`: tensor `{name}` has shape {found:?} (rows first), expected {expected:?}", path.display())]
+    Shape {
+        /// The file or folder.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// What the file says.
+        found: Vec<u64>,
+        /// What the architecture needs.
+        expected: Vec<usize>,
+    },
+    /// A tensor that the architecture does not know: computing without it would give wrong answers.
+    #[error("read `{}`: tensor `{name}` is not part of the architecture {architecture}", path.display())]
+    Unexpected {
+        /// The file or folder.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The architecture that was being read.
+        architecture: &'static str,
+    },
+}
+
+impl Weights {
+    /// The tensors of a GGUF.
+    #[must_use]
+    pub fn from_gguf(gguf: &Gguf) -> Self {
+        let tensors = gguf.tensors.iter().map(|tensor| {
+            let stored = Stored {
+                shape: tensor.shape.iter().rev().copied().collect(),
+                kind: match block_type(tensor.kind) {
+                    Some(kind) => StoredKind::Known(kind),
+                    None => StoredKind::Unsupported(tensor.kind.to_string()),
+                },
+                file: gguf.file().clone(),
+                range: tensor.range.clone(),
+            };
+            (tensor.name.clone(), stored)
+        });
+        Self {
+            path: gguf.path().to_owned(),
+            naming: Naming::Gguf,
+            tensors: tensors.collect(),
+            taken: BTreeSet::new(),
+        }
+    }
+
+    /// The tensors of a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+    /// Returned with the files that hold them.
+    pub fn from_folder(folder: &Path) -> Result<(Self, Vec<PathBuf>), WeightsError> {
+        let files = safetensors_file::files_of(folder)?;
+        let mut tensors = BTreeMap::new();
+        for path in &files {
+            let file = SafetensorsFile::open(path)?;
+            for (name, stored) in file.tensors {
+                if tensors.insert(name.clone(), stored).is_some() {
+                    let problem =
+                        format!("tensor `{name}` stands in another file of the model too");
+                    return Err(WeightsError::Malformed {
+                        path: path.clone(),
+                        problem,
+                    });
+                }
+            }
+        }
+        let weights = Self {
+            path: folder.to_owned(),
+            naming: Naming::HuggingFace,
+            tensors,
+            taken: BTreeSet::new(),
+        };
+        Ok((weights, files))
+    }
+
+    /// Whether a tensor of this (GGUF) name is there.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.name_in_file(name)
+            .is_some_and(|name| self.tensors.contains_key(&name))
+    }
+
+    /// A matrix of exactly this shape, by its GGUF name.
+    pub fn matrix(
+        &mut self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Tensor, WeightsError> {
+        self.take(name, &[rows, columns])
+    }
+
+    /// A vector of exactly this length, by its GGUF name, as numbers.
+    pub fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, WeightsError> {
+        let tensor = self.take(name, &[length])?;
+        let mut values = vec![0.0; length];
+        madrigal_kernels::dequantize(tensor.kind, tensor.bytes(), &mut values);
+        Ok(values)
+    }
+
+    /// [`Self::vector`] whose values must all be finite and above 0.
+    pub fn positive_vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, WeightsError> {
+        let values = self.vector(name, length)?;
+        match values
+            .iter()
+            .find(|value| !(value.is_finite() && **value > 0.0))
+        {
+            None => Ok(values),
+            Some(value) => Err(WeightsError::Malformed {
+                path: self.path.clone(),
+                problem: format!(
+                    "tensor `{name}` holds {value}; its values must be finite and above 0"
+                ),
+            }),
+        }
+    }
+
+    /// The output matrix: its own, or the embedding where the two are tied.
+    pub fn head(
+        &mut self,
+        shape: &Hyperparameters,
+        embedding: &Tensor,
+    ) -> Result<Tensor, WeightsError> {
+        const OUTPUT: &str = "output.weight";
+        if shape.tied.unwrap_or_else(|| !self.has(OUTPUT)) {
+            // Some checkpoints store the tied matrix a second time.
+            self.ignore(OUTPUT);
+            Ok(embedding.clone())
+        } else {
+            self.matrix(OUTPUT, shape.vocabulary, shape.hidden)
+        }
+    }
+
+    /// A tensor that is there but not needed.
+    fn ignore(&mut self, name: &str) {
+        if let Some(name) = self.name_in_file(name) {
+            self.taken.insert(name);
+        }
+    }
+
+    /// Fails if the file holds a tensor that nobody took: it would belong to a feature that is not computed.
+    pub fn finish(&self, architecture: &'static str) -> Result<(), WeightsError> {
+        let unexpected = self.tensors.keys().find(|name| {
+            // Buffers that old checkpoints stored and that are computed from the configuration.
+            !self.taken.contains(*name) && !name.ends_with("rotary_emb.inv_freq")
+        });
+        match unexpected {
+            None => Ok(()),
+            Some(name) => Err(WeightsError::Unexpected {
+                path: self.path.clone(),
+                name: name.clone(),
+                architecture,
+            }),
+        }
+    }
+
+    /// Every tensor's `(type, values, bytes)`, in the order of the names.
+    pub fn stored_sizes(&self) -> impl Iterator<Item = (String, u64, u64)> {
+        self.tensors.values().map(|stored| {
+            let kind = match &stored.kind {
+                StoredKind::Known(kind) => kind.to_string(),
+                StoredKind::Unsupported(name) => name.clone(),
+            };
+            let values = stored
+                .shape
+                .iter()
+                .fold(1_u64, |product, &size| product.saturating_mul(size));
+            (kind, values, stored.range.len() as u64)
+        })
+    }
+
+    /// The number of rows of a matrix, by its GGUF name, before it is taken.
+    #[must_use]
+    pub fn rows(&self, name: &str) -> Option<usize> {
+        let stored = self.tensors.get(&self.name_in_file(name)?)?;
+        stored
+            .shape
+            .first()
+            .and_then(|&rows| usize::try_from(rows).ok())
+    }
+
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, WeightsError> {
+        let path = || self.path.clone();
+        let missing = |name: &str| WeightsError::Missing {
+            path: path(),
+            name: name.to_owned(),
+        };
+        let name = self.name_in_file(name).ok_or_else(|| missing(name))?;
+        let stored = self.tensors.get(&name).ok_or_else(|| missing(&name))?;
+        let kind = match &stored.kind {
+            StoredKind::Known(kind) => *kind,
+            StoredKind::Unsupported(kind) => {
+                return Err(WeightsError::Kind {
+                    path: path(),
+                    name,
+                    kind: kind.clone(),
+                });
+            }
+        };
+        let columns = shape.last().copied().unwrap_or(1);
+        let rows = shape.iter().rev().skip(1).product::<usize>();
+        let same_shape = stored
+            .shape
+            .iter()
+            .copied()
+            .eq(shape.iter().map(|&size| size as u64));
+        let bytes = kind
+            .row_bytes(columns)
+            .and_then(|bytes| bytes.checked_mul(rows));
+        if !same_shape || bytes != Some(stored.range.len()) {
+            let (found, expected) = (stored.shape.clone(), shape.to_vec());
+            return Err(WeightsError::Shape {
+                path: path(),
+                name,
+                found,
+                expected,
+            });
+        }
+        self.taken.insert(name.clone());
+        Ok(Tensor {
+            name,
+            kind,
+            rows,
+            columns,
+            file: stored.file.clone(),
+            range: stored.range.clone(),
+        })
+    }
+
+    fn name_in_file(&self, name: &str) -> Option<String> {
+        match self.naming {
+            Naming::Gguf => Some(name.to_owned()),
+            Naming::HuggingFace => names::hugging_face(name),
+        }
+    }
+}
+
+fn block_type(kind: GgmlType) -> Option<BlockType> {
+    Some(match kind {
+        GgmlType::F32 => BlockType::F32,
+        GgmlType::F16 => BlockType::F16,
+        GgmlType::BF16 => BlockType::Bf16,
+        GgmlType::Q8_0 => BlockType::Q8_0,
+        GgmlType::Q4_0 => BlockType::Q4_0,
+        _ => return None,
+    })
+}
