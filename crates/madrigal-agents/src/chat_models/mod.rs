@@ -1,1 +1,6 @@
 //! The implementors of [`crate::chat_model::ChatModel`], one file each.
+
+#[doc(hidden)]
+pub mod conformance;
+pub mod scripted;
+pub mod tape;
