@@ -62,7 +62,7 @@ impl Kernels {
     /// `out[r, i] = x[r] · w[i]`; `out` is `[x.rows, w.rows]`.
     ///
     /// F32, F16 and BF16 weights multiply the float activations, quantised weights the
-    /// activations rounded to 8 bits in blocks of 32.
+    /// activations rounded to 15 bits in blocks of 32.
     pub fn matmul(&self, w: &Matrix<'_>, x: &Activations, out: &mut [f32]) {
         assert_eq!(
             w.cols,

@@ -38,7 +38,7 @@ impl Avx2 {
 
 impl Simd for Avx2 {
     type Floats = __m256;
-    type Bytes = __m256i;
+    type Bytes = [__m256i; 2];
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m256 {
@@ -108,29 +108,34 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn load_i8(self, from: &[u8; BLOCK]) -> __m256i {
-        avx2! { _mm256_loadu_si256(from.as_ptr().cast()) }
-    }
-
-    #[inline(always)]
-    fn load_i4(self, from: &[u8; BLOCK / 2]) -> __m256i {
+    fn load_i8(self, from: &[u8; BLOCK]) -> [__m256i; 2] {
+        let (low, high) = (from.as_ptr(), from[BLOCK / 2..].as_ptr());
         avx2! {
-            let pairs = _mm_loadu_si128(from.as_ptr().cast());
-            let split = _mm256_set_m128i(_mm_srli_epi16::<4>(pairs), pairs);
-            let nibbles = _mm256_and_si256(split, _mm256_set1_epi8(15));
-            _mm256_sub_epi8(nibbles, _mm256_set1_epi8(8))
+            [
+                _mm256_cvtepi8_epi16(_mm_loadu_si128(low.cast())),
+                _mm256_cvtepi8_epi16(_mm_loadu_si128(high.cast())),
+            ]
         }
     }
 
-    /// `maddubs` multiplies unsigned by signed bytes, so the sign of the weight moves over to the
-    /// activation. Its 16-bit pair sums cannot saturate: 2 * 128 * 127 < 2^15.
     #[inline(always)]
-    fn dot(self, weights: __m256i, activations: &[i8; BLOCK]) -> __m256 {
+    fn load_i4(self, from: &[u8; BLOCK / 2]) -> [__m256i; 2] {
         avx2! {
-            let activations = _mm256_loadu_si256(activations.as_ptr().cast());
-            let signed = _mm256_sign_epi8(activations, weights);
-            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), signed);
-            _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            let pairs = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast()));
+            let low = _mm256_and_si256(pairs, _mm256_set1_epi16(15));
+            let high = _mm256_srli_epi16::<4>(pairs);
+            let eight = _mm256_set1_epi16(8);
+            [_mm256_sub_epi16(low, eight), _mm256_sub_epi16(high, eight)]
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, weights: [__m256i; 2], activations: &[i16; BLOCK]) -> __m256 {
+        let (low, high) = (activations.as_ptr(), activations[BLOCK / 2..].as_ptr());
+        avx2! {
+            let low = _mm256_madd_epi16(weights[0], _mm256_loadu_si256(low.cast()));
+            let high = _mm256_madd_epi16(weights[1], _mm256_loadu_si256(high.cast()));
+            _mm256_cvtepi32_ps(_mm256_add_epi32(low, high))
         }
     }
 }

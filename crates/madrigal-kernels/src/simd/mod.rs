@@ -22,7 +22,7 @@ pub(crate) const BLOCK: usize = 32;
 pub(crate) trait Simd: Copy {
     /// Eight floats.
     type Floats: Copy;
-    /// 32 signed bytes of weights.
+    /// 32 weights of 8 bits.
     type Bytes: Copy;
 
     fn splat(self, value: f32) -> Self::Floats;
@@ -51,8 +51,8 @@ pub(crate) trait Simd: Copy {
     /// 32 nibbles less 8: element `i` in the low half of byte `i`, element `i + 16` in the high half.
     fn load_i4(self, from: &[u8; BLOCK / 2]) -> Self::Bytes;
     /// Lanes whose sum is the dot product; each is an exact integer.
-    /// Activations lie in `-127..=127`, weights in `-128..=127`.
-    fn dot(self, weights: Self::Bytes, activations: &[i8; BLOCK]) -> Self::Floats;
+    /// Activations lie in `-16383..=16383`, weights in `-128..=127`.
+    fn dot(self, weights: Self::Bytes, activations: &[i16; BLOCK]) -> Self::Floats;
 }
 
 /// A kernel together with its arguments.

@@ -89,7 +89,7 @@ fn check(
             assert_close(
                 ours,
                 dot(&exact),
-                0.5 / 127.0 * row.iter().map(|w| w.abs()).sum::<f64>(),
+                0.5 / 16383.0 * row.iter().map(|w| w.abs()).sum::<f64>(),
                 &what,
             );
         }

@@ -94,13 +94,13 @@ impl Stored {
     }
 }
 
-/// Activations as quantised weights see them: 8 bits in blocks of 32.
+/// Activations as quantised weights see them: 15 bits in blocks of 32.
 pub(crate) fn rounded(x: &[f32]) -> Vec<f64> {
     let block = |block: &[f32]| {
         let largest = block.iter().fold(0f32, |m, x| m.max(x.abs()));
         let (scale, inverse) = (
-            largest / 127.0,
-            if largest > 0.0 { 127.0 / largest } else { 0.0 },
+            largest / 16383.0,
+            if largest > 0.0 { 16383.0 / largest } else { 0.0 },
         );
         block
             .iter()
