@@ -41,6 +41,8 @@ pub struct Tokenizer {
     frame: Frame,
     bos: Option<u32>,
     end_of_generation: Vec<u32>,
+    /// How many of `end_of_generation` the model's files name themselves.
+    own_ends: usize,
     special: SpecialTokens,
     digest: String,
 }
@@ -192,6 +194,13 @@ impl Tokenizer {
         &self.end_of_generation
     }
 
+    /// The ids among [`Tokenizer::eos_ids`] that the model's own files name. A model without a chat template has no
+    /// turns to end, so only these end its text.
+    #[must_use]
+    pub fn own_eos_ids(&self) -> &[u32] {
+        &self.end_of_generation[..self.own_ends.min(self.end_of_generation.len())]
+    }
+
     /// One more than the highest id.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
@@ -245,6 +254,19 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
+/// The special tokens and the contents of the `tokenizer_config.json` in the folder of `path`, where there is one.
+pub(crate) fn configured_special_tokens(
+    path: &Path,
+) -> Result<(SpecialTokens, Option<serde_json::Value>), TokenizerError> {
+    let configs = huggingface::Configs::beside(path)?;
+    Ok((configs.special, configs.tokenizer))
+}
+
+/// The special tokens that a GGUF file names.
+pub(crate) fn special_tokens_of_gguf(gguf: &Gguf) -> Result<SpecialTokens, TokenizerError> {
+    from_gguf::special_tokens(gguf)
+}
+
 /// What the two readers find out, ready to become a [`Tokenizer`].
 struct Parts {
     vocabulary: Vocabulary,
@@ -286,6 +308,10 @@ impl Parts {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         let end_of_generation = special::end_of_generation(&vocabulary, &eos);
+        let own_ends = end_of_generation
+            .iter()
+            .take_while(|id| eos.contains(id))
+            .count();
         Tokenizer {
             vocabulary,
             added,
@@ -294,6 +320,7 @@ impl Parts {
             frame,
             bos,
             end_of_generation,
+            own_ends,
             special,
             digest,
         }

@@ -5,6 +5,7 @@ mod fixtures;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use madrigal_engine::gguf::Gguf;
 use madrigal_engine::tokenizer::{Decode, Encode, Tokenizer, TokenizerError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -563,6 +564,241 @@ fn truncated_and_nested_files_are_errors() {
         Tokenizer::open(&folder.path().join("model.gguf")),
         Err(TokenizerError::Gguf(_))
     ));
+}
+
+/// A GGUF file of metadata alone.
+#[derive(Default)]
+struct Metadata(Vec<(&'static str, Vec<u8>)>);
+
+impl Metadata {
+    fn byte_level() -> Self {
+        Self::default()
+            .text("tokenizer.ggml.model", "gpt2")
+            .text("tokenizer.ggml.pre", "qwen2")
+            .texts(
+                "tokenizer.ggml.tokens",
+                &["a", "b", "ab", "<|im_end|>", "[PAD4]"],
+            )
+            .numbers("tokenizer.ggml.token_type", 5, &[1, 1, 1, 3, 5])
+            .texts("tokenizer.ggml.merges", &["a b"])
+            .number("tokenizer.ggml.eos_token_id", 3)
+    }
+
+    fn sentence_piece() -> Self {
+        Self::default()
+            .text("tokenizer.ggml.model", "llama")
+            .texts(
+                "tokenizer.ggml.tokens",
+                &[
+                    "<unk>", "<s>", "</s>", "a", "b", "ab", "▁", "aa", "</", "s>",
+                ],
+            )
+            .numbers(
+                "tokenizer.ggml.token_type",
+                5,
+                &[2, 3, 3, 1, 1, 5, 1, 1, 1, 1],
+            )
+            .floats(
+                "tokenizer.ggml.scores",
+                &[0.0, 0.0, 0.0, -9.0, -9.0, -1.0, -9.0, -1.0, -1.0, -1.0],
+            )
+    }
+
+    fn set(mut self, key: &'static str, value: Vec<u8>) -> Self {
+        self.0.retain(|(other, _)| *other != key);
+        self.0.push((key, value));
+        self
+    }
+
+    fn without(mut self, key: &str) -> Self {
+        self.0.retain(|(other, _)| *other != key);
+        self
+    }
+
+    fn string(text: &str) -> Vec<u8> {
+        [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+    }
+
+    fn array(kind: u32, items: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = 9_u32.to_le_bytes().to_vec();
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend((items.len() as u64).to_le_bytes());
+        bytes.extend(items.concat());
+        bytes
+    }
+
+    fn text(self, key: &'static str, text: &str) -> Self {
+        self.set(
+            key,
+            [&8_u32.to_le_bytes()[..], &Self::string(text)].concat(),
+        )
+    }
+
+    fn texts(self, key: &'static str, texts: &[&str]) -> Self {
+        let items: Vec<_> = texts.iter().map(|text| Self::string(text)).collect();
+        self.set(key, Self::array(8, &items))
+    }
+
+    fn number(self, key: &'static str, number: u32) -> Self {
+        self.set(key, [4_u32.to_le_bytes(), number.to_le_bytes()].concat())
+    }
+
+    fn flag(self, key: &'static str, flag: bool) -> Self {
+        self.set(key, [&7_u32.to_le_bytes()[..], &[u8::from(flag)]].concat())
+    }
+
+    fn numbers(self, key: &'static str, kind: u32, numbers: &[i32]) -> Self {
+        let items: Vec<_> = numbers
+            .iter()
+            .map(|number| number.to_le_bytes().to_vec())
+            .collect();
+        self.set(key, Self::array(kind, &items))
+    }
+
+    fn floats(self, key: &'static str, floats: &[f32]) -> Self {
+        let items: Vec<_> = floats
+            .iter()
+            .map(|float| float.to_le_bytes().to_vec())
+            .collect();
+        self.set(key, Self::array(6, &items))
+    }
+
+    fn tokenizer(&self) -> Result<Tokenizer, TokenizerError> {
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        bytes.extend(0_u64.to_le_bytes());
+        bytes.extend((self.0.len() as u64).to_le_bytes());
+        for (key, value) in &self.0 {
+            bytes.extend(Self::string(key));
+            bytes.extend(value);
+        }
+        Tokenizer::from_gguf(&Gguf::parse(Path::new("small.gguf"), &bytes).unwrap())
+    }
+}
+
+#[test]
+fn small_gguf_vocabularies_spell_as_they_say() {
+    let tokenizer = Metadata::byte_level().tokenizer().unwrap();
+    assert_eq!(
+        tokenizer.encode("abba", Encode::default()).unwrap(),
+        [2, 1, 0]
+    );
+    assert_eq!(tokenizer.eos_ids(), [3]);
+    assert!(
+        tokenizer.encode("c", Encode::default()).is_err(),
+        "a byte without a token"
+    );
+
+    let tokenizer = Metadata::sentence_piece().tokenizer().unwrap();
+    let encode = |text| tokenizer.encode(text, Encode::default()).unwrap();
+    // Of the pairs with the same score the leftmost is merged first; `ab` is unused and taken apart again.
+    assert_eq!(encode("aaa"), [6, 7, 3]);
+    assert_eq!(encode("ab"), [6, 3, 4]);
+    // `</s>` would be the best merge of its halves; text never makes it.
+    assert_eq!(encode("</s>"), [6, 8, 9]);
+    assert_eq!(encode("z"), [6, 0]);
+    assert_eq!((tokenizer.bos(), tokenizer.adds_bos()), (Some(1), true));
+
+    let other = Metadata::sentence_piece()
+        .flag("tokenizer.ggml.add_space_prefix", false)
+        .tokenizer()
+        .unwrap();
+    assert_eq!(other.encode("a", Encode::default()).unwrap(), [3]);
+    assert_ne!(other.digest(), tokenizer.digest());
+    assert_eq!(
+        tokenizer.digest(),
+        Metadata::sentence_piece().tokenizer().unwrap().digest()
+    );
+}
+
+#[test]
+fn damaged_gguf_vocabularies_are_clear_errors() {
+    let bpe = Metadata::byte_level;
+    let spm = Metadata::sentence_piece;
+    let cases = [
+        (
+            bpe().without("tokenizer.ggml.model"),
+            "key `tokenizer.ggml.model`",
+        ),
+        (
+            bpe().text("tokenizer.ggml.model", "rwkv"),
+            "the tokenizer model `rwkv`",
+        ),
+        (
+            bpe().text("tokenizer.ggml.pre", "kimi-k2"),
+            "the pre-tokenizer `kimi-k2`",
+        ),
+        (
+            bpe().without("tokenizer.ggml.merges"),
+            "key `tokenizer.ggml.merges`",
+        ),
+        (
+            bpe().number("tokenizer.ggml.merges", 1),
+            "`tokenizer.ggml.merges` must be an array of texts",
+        ),
+        (
+            bpe().texts("tokenizer.ggml.merges", &["ab"]),
+            "merge 0 (`ab`)",
+        ),
+        (
+            bpe().texts("tokenizer.ggml.merges", &["a b", "b c"]),
+            "merge 1 (`b` + `c`) needs the token `c`",
+        ),
+        (
+            bpe().without("tokenizer.ggml.tokens"),
+            "key `tokenizer.ggml.tokens`",
+        ),
+        (
+            bpe().texts("tokenizer.ggml.tokens", &[]),
+            "the vocabulary is empty",
+        ),
+        (
+            bpe().texts("tokenizer.ggml.tokens", &["a", "b"]),
+            "there are 2 tokens and 5 token types",
+        ),
+        (
+            bpe().texts("tokenizer.ggml.tokens", &["a", "b", "ab", "a", "c"]),
+            "token `a` has two ids, 0 and 3",
+        ),
+        (
+            bpe().numbers("tokenizer.ggml.token_type", 5, &[1, 1, 1, 3, 77]),
+            "token 4 has the unknown type 77",
+        ),
+        (
+            bpe().numbers("tokenizer.ggml.token_type", 5, &[1, 1, 1, 3, -1]),
+            "`tokenizer.ggml.token_type` must be",
+        ),
+        (
+            bpe().numbers("tokenizer.ggml.token_type", 5, &[6, 1, 1, 3, 5]),
+            "token 0 (`a`) is marked as a byte",
+        ),
+        (
+            bpe().number("tokenizer.ggml.eos_token_id", 5),
+            "names the id 5, there are 5 tokens",
+        ),
+        (
+            bpe().flag("tokenizer.ggml.add_bos_token", true),
+            "`tokenizer.ggml.add_bos_token` wants a token",
+        ),
+        (
+            spm().without("tokenizer.ggml.scores"),
+            "key `tokenizer.ggml.scores`",
+        ),
+        (
+            spm().floats("tokenizer.ggml.scores", &[0.0]),
+            "there are 10 tokens and 1 scores",
+        ),
+        (
+            spm().floats("tokenizer.ggml.scores", &[f32::NAN; 10]),
+            "the score of token 0 is not a number",
+        ),
+    ];
+    for (metadata, expected) in cases {
+        let error = metadata.tokenizer().unwrap_err().to_string();
+        assert!(
+            error.contains("small.gguf") && error.contains(expected),
+            "{expected}: {error}"
+        );
+    }
 }
 
 #[test]
