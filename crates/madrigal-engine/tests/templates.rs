@@ -1,5 +1,10 @@
 //! Chat templates against transformers' renderings, the limits that templates run under, and the `plain` template.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what is wanted"
+)]
+
 mod fixtures;
 
 use std::path::Path;

@@ -1,5 +1,10 @@
 //! Tokenizers against vectors that others computed: llama.cpp's vocabulary tests and transformers' encodings.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what is wanted"
+)]
+
 mod fixtures;
 
 use std::collections::BTreeMap;
