@@ -39,6 +39,14 @@ pub trait ChatModel: Send {
     /// When the request cannot be turned into a prompt.
     fn count(&mut self, request: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError>;
 
+    /// The exact prompt of this request as text, for people; `None` where a model is not prompted.
+    ///
+    /// # Errors
+    /// When the request cannot be turned into a prompt.
+    fn prompt(&mut self, _request: &ReplyRequest<'_>) -> Result<Option<String>, ChatError> {
+        Ok(None)
+    }
+
     /// Says the agent's next message. Dropping the future stops it and leaves nothing behind.
     ///
     /// While it speaks, [`ReplyEvent::Text`] carries the message piece by piece (control words and reasoning may

@@ -2,5 +2,6 @@
 
 #[doc(hidden)]
 pub mod conformance;
+pub mod remote;
 pub mod scripted;
 pub mod tape;
