@@ -3,6 +3,9 @@
 //! Owns the storage and its rounding. Which block belongs to which sequence, reference counts and
 //! eviction are the engine's.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::float16::{bf16_to_f32, f32_to_bf16};
 
 /// How keys and values are stored.
@@ -22,6 +25,37 @@ impl KvType {
             KvType::F32 => 4,
             KvType::Bf16 => 2,
         }
+    }
+
+    /// Its name: `f32`, `bf16`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            KvType::F32 => "f32",
+            KvType::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for KvType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A text that names no format of the KV cache.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown KV format `{0}`; use one of: f32, bf16")]
+pub struct UnknownKvType(String);
+
+impl FromStr for KvType {
+    type Err = UnknownKvType;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKvType> {
+        [KvType::F32, KvType::Bf16]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| UnknownKvType(name.to_owned()))
     }
 }
 

@@ -34,6 +34,6 @@ pub use attention::{AttentionJob, AttentionRow};
 pub use block::{BlockType, dequantize};
 pub use isa::{Isa, UnknownIsa};
 pub use kernels::{Kernels, KernelsError};
-pub use kv::{KvLayer, KvShape, KvType};
+pub use kv::{KvLayer, KvShape, KvType, UnknownKvType};
 pub use matmul::Matrix;
 pub use rope::{RopeStyle, RopeTable};
