@@ -12,3 +12,5 @@ pub mod control;
 pub mod model_name;
 pub mod persona;
 pub mod sampling;
+
+pub mod prompt;

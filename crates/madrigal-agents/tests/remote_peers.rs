@@ -2,6 +2,8 @@
 //! `@copilotkit/aimock` for Ollama's wire. `scripts/peers/install.sh FOLDER` installs them; the tests run where the
 //! variable `MADRIGAL_PEERS` names that folder.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "wire/table.rs"]
 mod table;
 

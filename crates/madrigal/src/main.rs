@@ -1,1 +1,41 @@
-fn main() {}
+//! The command line of Madrigal: reads arguments, wires the crates together, prints.
+//!
+//! The only crate that looks at the environment, the clock and the terminal; everything below is passed what it
+//! needs.
+
+mod cli;
+mod commands;
+mod failure;
+mod loading;
+mod output;
+mod personas;
+mod runs;
+mod seating;
+mod session;
+mod settings;
+mod stage;
+mod surroundings;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Talk(args) => commands::talk::talk(*args, &cli.place),
+        Command::Persona(args) => commands::persona::persona(args),
+        Command::Model(args) => commands::model::model(args),
+        Command::Run(args) => commands::run::run(args, &cli.place),
+        Command::Env(args) => commands::env::env(&args, &cli.place),
+        Command::Completions { shell } => commands::completions::completions(shell),
+        Command::CliReference => commands::reference::reference(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -104,7 +104,7 @@ impl Failure {
                 "it sends elsewhere, which is not followed; correct the address {}",
                 endpoint.shown
             ),
-            404 => format!("check the model's name and the address {}", endpoint.shown),
+            404 | 405 => format!("check the model's name and the address {}", endpoint.shown),
             _ => "the request does not suit the model".to_owned(),
         };
         Self::lasting(format!("{answer}; {advice}"))

@@ -1,0 +1,9 @@
+//! One file per command.
+
+pub(crate) mod completions;
+pub(crate) mod env;
+pub(crate) mod model;
+pub(crate) mod persona;
+pub(crate) mod reference;
+pub(crate) mod run;
+pub(crate) mod talk;

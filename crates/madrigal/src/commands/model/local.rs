@@ -1,0 +1,75 @@
+//! Which local model is meant, and how it is run.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use madrigal_agents::model_name::ModelName;
+use madrigal_engine::{Engine, Isa, KvType, Model};
+
+use crate::failure::{Failure, Result};
+use crate::loading::LocalOptions;
+use crate::units;
+
+/// The model of a command.
+#[derive(Debug, Args)]
+pub(super) struct LocalModel {
+    /// A .gguf file or a model's folder: its path, or file:PATH
+    #[arg(value_name = "MODEL")]
+    name: String,
+}
+
+impl LocalModel {
+    /// Where the model lies.
+    pub(super) fn path(&self) -> Result<PathBuf> {
+        match ModelName::parse_with(&self.name, Path::exists).map_err(Failure::usage)? {
+            ModelName::File(path) => Ok(path),
+            other => Err(Failure::wrong(format!(
+                "`{other}` is no local model, and this command needs one: name a .gguf file or a model's folder, e.g. \
+                 file:model.gguf"
+            ))),
+        }
+    }
+}
+
+/// How the model is run.
+#[derive(Debug, Args)]
+pub(super) struct Running {
+    /// Threads [default: all cores]; results do not depend on it
+    #[arg(long, value_name = "N", env = "MADRIGAL_THREADS")]
+    threads: Option<usize>,
+
+    /// Tokens of the window, where it should be narrower than the model's
+    #[arg(long, value_name = "N", env = "MADRIGAL_CONTEXT")]
+    context: Option<usize>,
+
+    /// Memory that weights and context may take, e.g. 8GiB
+    #[arg(long, value_name = "SIZE", env = "MADRIGAL_MEMORY_LIMIT", value_parser = units::bytes)]
+    memory_limit: Option<u64>,
+
+    /// Number format of the KV cache: f32 or bf16 [default: f32 for F32 files, else bf16]
+    #[arg(long, value_name = "FORMAT", env = "MADRIGAL_KV")]
+    kv: Option<KvType>,
+
+    /// Instruction-set path of the kernels: portable or avx2 [default: the best one here]
+    #[arg(long, value_name = "ISA", env = "MADRIGAL_ISA")]
+    isa: Option<Isa>,
+}
+
+impl Running {
+    /// Opens and starts the model.
+    pub(super) fn start(&self, model: &LocalModel) -> Result<Engine> {
+        if self.threads == Some(0) {
+            return Err(Failure::wrong("--threads must be at least 1"));
+        }
+        let path = model.path()?;
+        let options = LocalOptions {
+            threads: self.threads,
+            memory_limit: self.memory_limit,
+            context: self.context,
+            isa: self.isa,
+            kv: self.kv,
+        };
+        let model = Model::open(&path).map_err(Failure::of)?;
+        Engine::start(model, options.engine()).map_err(Failure::of)
+    }
+}

@@ -1,0 +1,65 @@
+//! `madrigal model`: inspects local models and uses them directly, without a conversation.
+
+mod detokenize;
+mod generate;
+mod ids;
+mod input;
+mod list;
+mod local;
+mod logits;
+mod render;
+mod show;
+mod tokenize;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::Result;
+
+const EXAMPLES: &str = "\
+MODEL is a .gguf file or a folder with config.json, safetensors and tokenizer.json: its path, or file:PATH.
+
+Examples:
+  madrigal model list
+  madrigal model show model.gguf
+  madrigal model tokenize model.gguf --text 'Hello world'
+  madrigal model render model.gguf --messages messages.json
+  madrigal model generate model.gguf --text 'Once upon a time' --max-tokens 40 --temperature 0
+  madrigal model logits model.gguf --ids 1,403,407 --top 5 --json";
+
+/// Inspect models and use them directly.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ModelArgs {
+    #[command(subcommand)]
+    command: ModelCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModelCommand {
+    /// The local models there are
+    List(list::ListArgs),
+    /// Architecture, shapes, storage, tokenizer, template, memory needed
+    Show(show::ShowArgs),
+    /// Text to token ids
+    Tokenize(tokenize::TokenizeArgs),
+    /// Token ids to text
+    Detokenize(detokenize::DetokenizeArgs),
+    /// The exact prompt that the chat template makes of messages
+    Render(render::RenderArgs),
+    /// What the model expects next, as a number for every token
+    Logits(logits::LogitsArgs),
+    /// Let the model continue a text
+    Generate(generate::GenerateArgs),
+}
+
+pub(crate) fn model(args: ModelArgs) -> Result {
+    match args.command {
+        ModelCommand::List(args) => list::list(args),
+        ModelCommand::Show(args) => show::show(&args),
+        ModelCommand::Tokenize(args) => tokenize::tokenize(&args),
+        ModelCommand::Detokenize(args) => detokenize::detokenize(&args),
+        ModelCommand::Render(args) => render::render(&args),
+        ModelCommand::Logits(args) => logits::logits(&args),
+        ModelCommand::Generate(args) => generate::generate(&args),
+    }
+}

@@ -1,0 +1,155 @@
+//! `madrigal run fork`: what if?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use madrigal_agents::persona::Persona;
+use madrigal_dialogue::policy::TurnOrder;
+use madrigal_dialogue::{ConversationConfig, fork};
+use madrigal_journal::JournalWriter;
+use madrigal_journal::event::{Event, ForkedFrom, Header, Turn};
+
+use super::{Turns, open, recorded_config, turn_limit};
+use crate::cli::Place;
+use crate::commands::talk;
+use crate::failure::{Failure, Result};
+use crate::loading::{self, LocalOptions};
+use crate::personas::PersonaFolders;
+use crate::runs;
+use crate::seating::{self, Seating};
+use crate::session::{Session, Show};
+
+const HELP: &str = "\
+Keeps turns 1 to N of the old run and goes on from there as a new one. Without a change it ends as the original did.
+
+Examples:
+  madrigal run fork latest --at 3
+  madrigal run fork latest --at 3 --say 'And if it were not so?' --as Sceptic
+  madrigal run fork latest --at 0 --seed 8
+  madrigal run fork latest --at 5 --persona 'Dr. Weiss=pirate' --turns +10";
+
+/// Start a new run from a turn of an old one.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct ForkArgs {
+    /// The run
+    run: String,
+    /// The last turn to keep; 0 keeps the seed prompt only
+    #[arg(long, value_name = "N")]
+    at: Turn,
+    /// Put this in as the next turn
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    say: Option<String>,
+    /// Who says it [default: whose turn it is]
+    #[arg(long = "as", value_name = "AGENT", requires = "say")]
+    as_agent: Option<String>,
+    /// Give an agent another persona from here on
+    #[arg(long = "persona", value_name = "AGENT=PERSONA")]
+    persona_changes: Vec<String>,
+    /// Another seed for the draws from here on
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Limit of turns: 20 in all, or +10 after the fork [default: the original's]
+    #[arg(long, value_name = "N|+N")]
+    turns: Option<Turns>,
+    /// Folder to make the new run's folder in, instead of --runs
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    personas: PersonaFolders,
+    #[command(flatten)]
+    going_on: GoingOn,
+}
+
+/// What `resume` and `fork` share.
+#[derive(Debug, Args)]
+pub(crate) struct GoingOn {
+    /// Print a line of JSON per new message, and one at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show the inner state of scripted agents after each turn
+    #[arg(long)]
+    pub(crate) show_state: bool,
+    /// Threads for local models [default: all cores]
+    #[arg(long, value_name = "N", env = "MADRIGAL_THREADS")]
+    threads: Option<usize>,
+    /// Memory that local models may take, e.g. 8GiB
+    #[arg(long, value_name = "SIZE", env = "MADRIGAL_MEMORY_LIMIT", value_parser = crate::units::bytes)]
+    memory_limit: Option<u64>,
+    /// Ask providers for whole replies instead of streams
+    #[arg(long)]
+    no_stream: bool,
+}
+
+impl GoingOn {
+    /// Chat models as they were when `header` was written: same files, same instruction set.
+    pub(crate) fn seating(&self, header: &Header, config: &ConversationConfig) -> Result<Seating> {
+        if let Some(change) = loading::changed_files(&header.files).into_iter().next() {
+            return Err(Failure::of(format_args!("go on with run {}: {change}", header.run)));
+        }
+        let isa = if header.files.is_empty() { None } else { Some(header.isa.parse().map_err(Failure::of)?) };
+        let kv = config.kv.as_deref().map(str::parse).transpose().map_err(Failure::of)?;
+        let local = LocalOptions {
+            threads: self.threads,
+            memory_limit: self.memory_limit,
+            context: config.context,
+            isa,
+            kv,
+        };
+        Ok(Seating { local, no_stream: self.no_stream, from_record: false })
+    }
+}
+
+pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
+    let original = runs::find(&place.runs, &args.run)?;
+    let (journal, header) = open(&original)?;
+    if let madrigal_journal::Chain::Broken { line, .. } = &journal.chain {
+        return Err(Failure::of(format_args!("fork run {}: its journal is broken at line {line}", original.id)));
+    }
+    let mut config = recorded_config(&header)?;
+    let mut past = fork::past_until(&journal.events, args.at).map_err(Failure::usage)?;
+    let limit = args.turns.map(|turns| turns.limit(args.at));
+    config.stop.turns = limit.or_else(|| turn_limit(&config, &journal.events));
+    config.seed = args.seed.unwrap_or(config.seed);
+    for change in &args.persona_changes {
+        change_persona(&mut config, change, &args.personas)?;
+    }
+    let names: Vec<String> = config.agents.iter().map(|agent| agent.name.clone()).collect();
+    let mut put_in = Vec::new();
+    if let Some(text) = &args.say {
+        let order = TurnOrder::new(&config.policy, &names).map_err(Failure::of)?;
+        let last = past.iter().map(|event| if let Event::Message(message) = event { message.at_ms } else { 0 }).max();
+        put_in = fork::put_in(text, args.as_agent.as_deref(), args.at + 1, &names, &order, last.unwrap_or(0))
+            .map_err(Failure::usage)?;
+    }
+    let seating = args.going_on.seating(&header, &config)?;
+    let table = seating.seat(&config, &seating::recorded_addresses(&config)?)?;
+    let started_ms = runs::now_ms();
+    let run = runs::create(args.out.as_deref().unwrap_or(&place.runs), started_ms)?;
+    let forked_from = ForkedFrom { run: original.id, turn: args.at };
+    let new_header = talk::header(&run, &config, &table, started_ms, Some(forked_from.clone()))?;
+    let mut writer = JournalWriter::create(&run.journal(), &new_header).map_err(Failure::of)?;
+    past.extend(put_in.iter().cloned());
+    for event in &past {
+        writer.append(event).map_err(Failure::of)?;
+    }
+    writer.sync().map_err(Failure::of)?;
+    let show = Show { json: args.going_on.json, state: args.going_on.show_state };
+    let session = Session { run, config, show, forked_from: Some(forked_from) };
+    session.show_given(&put_in);
+    session.hold(talk::conversation(&session.config, table)?, past, &mut writer)
+}
+
+fn change_persona(config: &mut ConversationConfig, change: &str, folders: &PersonaFolders) -> Result {
+    let (agent, persona) = change
+        .split_once('=')
+        .ok_or_else(|| Failure::wrong(format!("--persona {change}: write AGENT=PERSONA")))?;
+    let known: Vec<String> = config.agents.iter().map(|agent| agent.name.clone()).collect();
+    let seat = config.agents.iter_mut().find(|known| known.name.eq_ignore_ascii_case(agent)).ok_or_else(|| {
+        Failure::wrong(format!("--persona {change}: no agent is called `{agent}`; the agents are {}", known.join(", ")))
+    })?;
+    let persona: Persona = folders.library().find(persona).map_err(Failure::of)?;
+    seat.persona = persona.file;
+    seat.persona_text = persona.source;
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! `madrigal talk`: the main job.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use madrigal_agents::chat_model::{Draw, ReplyRequest};
+use madrigal_agents::control::ControlWord;
+use madrigal_dialogue::{Conversation, ConversationConfig, seed_prompt};
+use madrigal_journal::JournalWriter;
+use madrigal_journal::event::{ForkedFrom, Header};
+use serde_json::json;
+
+use crate::cli::Place;
+use crate::failure::{Context, Failure, Result};
+use crate::loading::LocalOptions;
+use crate::output;
+use crate::personas::PersonaFolders;
+use crate::runs::{self, RunPlace};
+use crate::seating::{self, Address, Seating, Table};
+use crate::session::{Session, Show};
+use crate::settings::Settings;
+
+const EXAMPLES: &str = "\
+Examples:
+  madrigal talk                                          doctor and parry talk, no model needed
+  madrigal talk physicist psychotherapist --model file:model.gguf --turns 6 --seed 7
+  madrigal talk physicist@ollama:llama3.2 sceptic@openai:gpt-4o-mini --seed-prompt 'What is time?'
+  madrigal talk me.md@human doctor                       sit down yourself
+  madrigal talk --seed-file letter.eml sceptic mediator --model compat:http://127.0.0.1:8080/v1#any
+  madrigal talk --config talk.yaml --dry-run             what would be sent, and how long it is
+
+An agent ends the talk with /bye, /stop or /end as a message or its last line. The first Ctrl-C closes the run after
+this message, a second one at once; `madrigal run resume latest` goes on.";
+
+/// Run a conversation here and record it.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct TalkArgs {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// Settings from a YAML file; its keys are the names of these flags, and `agents`
+    #[arg(long, value_name = "FILE", env = "MADRIGAL_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Folder to make the run's folder in, instead of --runs
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Print a line of JSON per message, and one at the end
+    #[arg(long)]
+    json: bool,
+
+    /// Print the resolved configuration and the first prompts with their token counts, and say nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    personas: PersonaFolders,
+}
+
+pub(crate) fn talk(args: TalkArgs, place: &Place) -> Result {
+    let settings = match &args.config {
+        Some(path) => args.settings.with_file(path)?,
+        None => args.settings,
+    };
+    settings.check()?;
+    let seed_prompt = read_seed_prompt(&settings)?;
+    let (config, addresses) = seating::resolve(&settings, seed_prompt, &args.personas.library())?;
+    let seating = Seating {
+        local: local_options(&settings)?,
+        no_stream: settings.no_stream.unwrap_or(false),
+        from_record: false,
+    };
+    if args.dry_run {
+        return dry_run(&config, seating.seat(&config, &addresses)?, args.json);
+    }
+    let show = Show { json: args.json, state: settings.show_state.unwrap_or(false) };
+    let root = args.out.as_deref().unwrap_or(&place.runs);
+    hold_new(config, &addresses, &seating, root, show)
+}
+
+/// Starts a run and holds its conversation.
+fn hold_new(
+    config: ConversationConfig,
+    addresses: &[Address],
+    seating: &Seating,
+    root: &Path,
+    show: Show,
+) -> Result {
+    let table = seating.seat(&config, addresses)?;
+    let started_ms = runs::now_ms();
+    let run = runs::create(root, started_ms)?;
+    let header = header(&run, &config, &table, started_ms, None)?;
+    let mut writer = JournalWriter::create(&run.journal(), &header).map_err(Failure::of)?;
+    let conversation = conversation(&config, table)?;
+    Session { run, config, show, forked_from: None }.hold(conversation, Vec::new(), &mut writer)
+}
+
+/// The first line of a run's journal.
+pub(crate) fn header(
+    run: &RunPlace,
+    config: &ConversationConfig,
+    table: &Table,
+    started_ms: u64,
+    forked_from: Option<ForkedFrom>,
+) -> Result<Header> {
+    Ok(Header {
+        format: madrigal_journal::event::FormatVersion::CURRENT,
+        run: run.id.clone(),
+        program: concat!("madrigal ", env!("CARGO_PKG_VERSION")).to_owned(),
+        started_ms,
+        isa: table.isa.clone(),
+        sandbox: "none".to_owned(),
+        config: serde_json::to_value(config).doing("write the configuration")?,
+        files: table.files.clone(),
+        forked_from,
+    })
+}
+
+/// The conversation that `config` describes, between the agents of `table`.
+pub(crate) fn conversation(config: &ConversationConfig, table: Table) -> Result<Conversation> {
+    Conversation::new(table.seats, &config.policy, config.stop.clone(), config.seed_prompt.clone(), config.seed)
+        .map(|conversation| conversation.with_notices(table.notices))
+        .map_err(Failure::usage)
+}
+
+fn local_options(settings: &Settings) -> Result<LocalOptions> {
+    let parse = |flag: &str, value: &Option<String>| {
+        value.as_ref().map(|value| (format!("read --{flag} {value}"), value.clone()))
+    };
+    let isa = match parse("isa", &settings.isa) {
+        Some((what, value)) => Some(value.parse().map_err(|error| Failure::usage(format!("{what}: {error}")))?),
+        None => None,
+    };
+    let kv = match parse("kv", &settings.kv) {
+        Some((what, value)) => Some(value.parse().map_err(|error| Failure::usage(format!("{what}: {error}")))?),
+        None => None,
+    };
+    Ok(LocalOptions { threads: settings.threads, memory_limit: settings.memory_limit, context: settings.context, isa, kv })
+}
+
+fn read_seed_prompt(settings: &Settings) -> Result<Option<String>> {
+    if let Some(text) = &settings.seed_prompt {
+        return seed_prompt::from_text(text.as_bytes(), "--seed-prompt").map(Some).map_err(Failure::usage);
+    }
+    let Some(path) = &settings.seed_file else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let origin = path.display().to_string();
+    if origin == "-" {
+        std::io::stdin().read_to_end(&mut bytes).doing("read the seed prompt from standard input")?;
+    } else {
+        bytes = fs::read(path).doing(format_args!("read the seed prompt from {origin}"))?;
+    }
+    let email = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("eml"));
+    let read = if email { seed_prompt::from_email } else { seed_prompt::from_text };
+    read(&bytes, &origin).map(Some).map_err(Failure::usage)
+}
+
+/// Shows what would happen: the configuration and every agent's first prompt.
+fn dry_run(config: &ConversationConfig, mut table: Table, json: bool) -> Result {
+    let resolved = serde_json::to_value(config).doing("show the configuration")?;
+    let mut prompts = Vec::new();
+    for (index, seat) in table.seats.iter_mut().enumerate() {
+        if let Some(text) = &config.seed_prompt {
+            seat.context.seed_prompt = Some(std::sync::Arc::new(madrigal_agents::context::Said {
+                id: madrigal_journal::event::MessageId(0),
+                agent: None,
+                text: text.clone(),
+                ids: None,
+            }));
+        }
+        let request = ReplyRequest {
+            context: &seat.context,
+            control: config.seed_prompt.is_none().then_some(ControlWord::Start),
+            sampling: &seat.sampling,
+            draw: Draw { seed: config.seed, seat: index as u32, turn: index as u32 + 1 },
+        };
+        let prompt = seat.model.prompt(&request).map_err(Failure::of)?;
+        let tokens = seat.model.count(&request).map_err(Failure::of)?;
+        prompts.push(json!({ "agent": seat.name, "tokens": tokens, "window": seat.model.window(), "prompt": prompt }));
+    }
+    if json {
+        return output::print_json(&json!({ "config": resolved, "prompts": prompts })).doing("print");
+    }
+    let yaml = serde_saphyr::to_string(&resolved).doing("show the configuration")?;
+    let mut text = format!("{}\n", output::neutral(&yaml));
+    for prompt in prompts {
+        let tokens = prompt["tokens"].as_u64().map_or_else(|| "tokens unknown".to_owned(), |n| format!("{n} tokens"));
+        let name = prompt["agent"].as_str().unwrap_or_default();
+        let body = prompt["prompt"].as_str().unwrap_or_default();
+        text.push_str(&format!("--- first prompt of {name} ({tokens})\n{}\n", output::neutral(body)));
+    }
+    output::print(text).doing("print")
+}

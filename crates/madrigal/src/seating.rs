@@ -1,0 +1,288 @@
+//! From settings to a table: which agents sit there, what answers for each, what they are told.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use madrigal_agents::agent_spec::AgentSpec;
+use madrigal_agents::base_url::BaseUrl;
+use madrigal_agents::chat_model::ChatModel;
+use madrigal_agents::chat_models::human::Human;
+use madrigal_agents::chat_models::local::LocalModel;
+use madrigal_agents::chat_models::remote::{self, RemoteModel, RemoteOptions, RemoteTarget, Secret};
+use madrigal_agents::chat_models::scripted::{Doctor, Parry};
+use madrigal_agents::chat_models::tape::Tape;
+use madrigal_agents::model_name::{ModelName, Provider};
+use madrigal_agents::persona::{Persona, PersonaLibrary};
+use madrigal_agents::sampling::Sampling;
+use madrigal_dialogue::policy::TurnPolicy;
+use madrigal_dialogue::stop::StopRules;
+use madrigal_dialogue::{AgentConfig, ConversationConfig, Seat};
+use madrigal_engine::Isa;
+use madrigal_journal::event::{Event, FileHash, Source};
+
+use crate::failure::{Failure, Result};
+use crate::loading::{Loader, LocalOptions};
+use crate::settings::{AgentMap, Settings};
+
+/// A window smaller than this gets a persona's summary instead of its whole text.
+const SUMMARY_BELOW: usize = 1024;
+
+/// Turns of a conversation where nothing else is said.
+const DEFAULT_TURNS: u32 = 10;
+
+/// The persona text of a person at the terminal.
+const HUMAN_PERSONA: &str = "# Role Persona: You\n\nA person at the terminal.\n";
+
+/// Where an agent's chat model is, with what must never be recorded: the user part of an address.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    model: ModelName,
+    base_url: Option<BaseUrl>,
+}
+
+/// The addresses that a recorded configuration still knows.
+pub(crate) fn recorded_addresses(config: &ConversationConfig) -> Result<Vec<Address>> {
+    config
+        .agents
+        .iter()
+        .map(|agent| {
+            let base_url = agent.base_url.as_deref().map(BaseUrl::parse).transpose().map_err(Failure::of)?;
+            Ok(Address { model: agent.model.parse().map_err(Failure::of)?, base_url })
+        })
+        .collect()
+}
+
+/// Resolves settings to the complete configuration that a journal keeps, and to where the models are.
+pub(crate) fn resolve(
+    settings: &Settings,
+    seed_prompt: Option<String>,
+    library: &PersonaLibrary,
+) -> Result<(ConversationConfig, Vec<Address>)> {
+    let default = ["doctor", "parry"].map(|name| AgentMap { persona: name.to_owned(), ..AgentMap::default() });
+    let entries: Vec<&AgentMap> = if settings.agents.is_empty() {
+        default.iter().collect()
+    } else {
+        settings.agents.iter().map(|entry| &entry.0).collect()
+    };
+    let mut taken = HashSet::new();
+    let (agents, addresses) = entries
+        .into_iter()
+        .map(|entry| agent(entry, settings, library, &mut taken))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .unzip();
+    let other_limit = settings.tokens.is_some() || settings.time.is_some() || settings.max_cost.is_some();
+    let config = ConversationConfig {
+        agents,
+        policy: settings.order.clone().map_or(TurnPolicy::RoundRobin, TurnPolicy::Fixed),
+        stop: StopRules {
+            turns: settings.turns.or((!other_limit).then_some(DEFAULT_TURNS)),
+            tokens: settings.tokens,
+            seconds: settings.time.map(|time| time.as_secs_f64()),
+            cost_usd: settings.max_cost,
+        },
+        seed_prompt,
+        seed: settings.seed.unwrap_or(0),
+        context: settings.context,
+        kv: settings.kv.clone(),
+    };
+    Ok((config, addresses))
+}
+
+fn agent(
+    entry: &AgentMap,
+    settings: &Settings,
+    library: &PersonaLibrary,
+    taken: &mut HashSet<String>,
+) -> Result<(AgentConfig, Address)> {
+    let exists = |path: &Path| path.exists();
+    let spec = AgentSpec::parse(&entry.persona, exists).map_err(Failure::usage)?;
+    let human = spec.persona == "human" && spec.model.is_none();
+    let persona = if human {
+        Persona::parse(HUMAN_PERSONA, "human").map_err(Failure::usage)?
+    } else {
+        library.find(&spec.persona).map_err(Failure::of)?
+    };
+    let named = |text: &String| ModelName::parse_with(text, exists).map_err(Failure::usage);
+    let model = match (&entry.model, &spec.model, &settings.model) {
+        (Some(model), ..) => named(model)?,
+        (None, Some(model), _) => model.clone(),
+        (None, None, _) if human => ModelName::Human,
+        (None, None, default) => match (&persona.model, default) {
+            (Some(own), _) => own.clone(),
+            (None, Some(default)) => named(default)?,
+            (None, None) => {
+                return Err(Failure::wrong(format!(
+                    "{} has no chat model: name one, e.g. {}@file:MODEL.gguf, {}@ollama:llama3.2, or --model for all",
+                    persona.name, spec.persona, spec.persona
+                )));
+            }
+        },
+    };
+    let remote = matches!(model, ModelName::Provider { .. } | ModelName::Compat { .. });
+    let base_url = match entry.base_url.as_ref().or(settings.base_url.as_ref()).filter(|_| remote) {
+        Some(url) => Some(BaseUrl::parse(url).map_err(Failure::usage)?),
+        None => None,
+    };
+    let sampling = Sampling {
+        temperature: entry.temperature.or(settings.temperature).or(persona.temperature),
+        top_k: entry.top_k.or(settings.top_k),
+        top_p: entry.top_p.or(settings.top_p),
+        min_p: entry.min_p.or(settings.min_p),
+        max_tokens: entry.max_tokens.or(settings.max_tokens),
+    };
+    let wanted = entry.name.clone().unwrap_or_else(|| persona.name.clone());
+    let name = std::iter::once(wanted.clone())
+        .chain((2..).map(|number| format!("{wanted} {number}")))
+        .find(|name| taken.insert(name.to_lowercase()))
+        .unwrap_or(wanted);
+    let model = absolute(model);
+    let config = AgentConfig {
+        name,
+        model: model.to_string(),
+        base_url: base_url.as_ref().map(BaseUrl::without_user),
+        persona: persona.file.clone(),
+        persona_text: persona.source.clone(),
+        sampling,
+    };
+    Ok((config, Address { model, base_url }))
+}
+
+/// A path in a journal must mean the same from every folder.
+fn absolute(model: ModelName) -> ModelName {
+    match model {
+        ModelName::File(path) => ModelName::File(std::path::absolute(&path).unwrap_or(path)),
+        other => other,
+    }
+}
+
+/// How chat models are made.
+pub(crate) struct Seating {
+    pub(crate) local: LocalOptions,
+    /// Ask providers for whole replies.
+    pub(crate) no_stream: bool,
+    /// Whether remote models and people speak from the record instead.
+    pub(crate) from_record: bool,
+}
+
+/// Agents that are ready to talk.
+pub(crate) struct Table {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) files: Vec<FileHash>,
+    pub(crate) notices: Vec<Event>,
+    /// The instruction-set path of the local models, or of this machine where there are none.
+    pub(crate) isa: String,
+    /// What cannot be said anew, for `run verify`.
+    pub(crate) unchecked: Vec<String>,
+}
+
+impl Seating {
+    /// Seats the agents of `config`, whose models are at `addresses`.
+    pub(crate) fn seat(&self, config: &ConversationConfig, addresses: &[Address]) -> Result<Table> {
+        let mut loader = Loader::new(self.local.clone());
+        let names: Vec<String> = config.agents.iter().map(|agent| agent.name.clone()).collect();
+        let mut table = Table { seats: Vec::new(), files: Vec::new(), notices: Vec::new(), isa: self.local.isa.unwrap_or_else(Isa::detect).to_string(), unchecked: Vec::new() };
+        for (agent, address) in config.agents.iter().zip(addresses) {
+            let persona = Persona::parse(&agent.persona_text, &agent.persona).map_err(Failure::of)?;
+            let model = self.chat_model(address, agent, &mut loader, &mut table)?;
+            let whole = persona.system_prompt();
+            let small = model.window().is_some_and(|window| window < SUMMARY_BELOW);
+            let instructions = match persona.short_prompt().filter(|_| small) {
+                None => whole,
+                Some(short) => {
+                    table.notices.push(Event::Notice {
+                        turn: 0,
+                        agent: Some(agent.name.clone()),
+                        code: "summary_persona".to_owned(),
+                        text: format!(
+                            "the window of {} holds fewer than {SUMMARY_BELOW} tokens: the persona's summary is used",
+                            agent.model
+                        ),
+                    });
+                    short
+                }
+            };
+            table.seats.push(Seat::new(
+                agent.name.clone(),
+                model,
+                instructions,
+                agent.sampling.clone(),
+                names.clone(),
+            ));
+        }
+        table.files = loader.files().to_vec();
+        Ok(table)
+    }
+
+    fn chat_model(
+        &self,
+        address: &Address,
+        agent: &AgentConfig,
+        loader: &mut Loader,
+        table: &mut Table,
+    ) -> Result<Box<dyn ChatModel>> {
+        let tape = |source: Source, table: &mut Table| -> Box<dyn ChatModel> {
+            table.unchecked.push(format!("{}: {} is not asked again", agent.name, agent.model));
+            Box::new(Tape::new(&agent.model, source, []))
+        };
+        if let Some(target) = remote_target(&address.model, address.base_url.as_ref()) {
+            if self.from_record {
+                return Ok(tape(Source::Remote, table));
+            }
+            let options =
+                RemoteOptions { stream: !self.no_stream, window: self.local.context, ..RemoteOptions::default() };
+            return Ok(Box::new(RemoteModel::new(&target, options).map_err(Failure::of)?));
+        }
+        match &address.model {
+            ModelName::Doctor => Ok(Box::new(Doctor::new())),
+            ModelName::Parry => Ok(Box::new(Parry::new())),
+            ModelName::Human if self.from_record => Ok(tape(Source::Human, table)),
+            ModelName::Human => Ok(Box::new(Human::new(crate::stage::typed_lines()))),
+            ModelName::File(path) => {
+                let engine = loader.engine(path)?;
+                if engine.model().template().is_plain() {
+                    let text = format!("{} has no chat template: messages are written as `Name: text`", agent.model);
+                    table.notices.push(Event::Notice {
+                        turn: 0,
+                        agent: Some(agent.name.clone()),
+                        code: "plain_template".to_owned(),
+                        text,
+                    });
+                }
+                Ok(Box::new(LocalModel::new(agent.model.clone(), engine, self.local.context)))
+            }
+            ModelName::Embedded | ModelName::Provider { .. } | ModelName::Compat { .. } => Err(Failure::wrong(format!(
+                "{} cannot use `embedded`: this build carries no model of its own; use file:MODEL.gguf, ollama:MODEL, \
+                 doctor or parry",
+                agent.name
+            ))),
+            ModelName::Hf { owner, repo, .. } => Err(Failure::wrong(format!(
+                "{} cannot use `{}`: this build does not download models; fetch a .gguf of {owner}/{repo} and \
+                 use file:PATH",
+                agent.name, address.model
+            ))),
+        }
+    }
+}
+
+/// Where a provider is reached, and with which key. Keys come from the environment alone.
+fn remote_target(model: &ModelName, base_url: Option<&BaseUrl>) -> Option<RemoteTarget> {
+    let (provider, model, address) = match model {
+        ModelName::Provider { provider, model } => (remote_provider(*provider), model, base_url),
+        ModelName::Compat { base_url: own, model } => (remote::Provider::Compatible, model, base_url.or(Some(own))),
+        _ => return None,
+    };
+    let mut target = RemoteTarget::new(provider, model);
+    target.base_url = address.cloned();
+    target.api_key = std::env::var(provider.key_variable()).ok().filter(|key| !key.trim().is_empty()).map(|key| Secret::new(&key));
+    Some(target)
+}
+
+fn remote_provider(provider: Provider) -> remote::Provider {
+    match provider {
+        Provider::OpenAi => remote::Provider::OpenAi,
+        Provider::Anthropic => remote::Provider::Anthropic,
+        Provider::Ollama => remote::Provider::Ollama,
+        Provider::LmStudio => remote::Provider::LmStudio,
+    }
+}

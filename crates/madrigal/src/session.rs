@@ -1,0 +1,143 @@
+//! Holding a conversation at a terminal: Ctrl-C, what is shown, and what is said at the end.
+
+use madrigal_dialogue::{Conversation, ConversationConfig, Happening, Interrupt, Outcome, Record};
+use madrigal_journal::JournalWriter;
+use madrigal_journal::event::{Event, ForkedFrom, Stopped};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::failure::{Context, Failure, Result};
+use crate::output::{self, BOLD, DIM};
+use crate::runs::RunPlace;
+use crate::stage::{Stage, View};
+
+/// How a session is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Show {
+    pub(crate) json: bool,
+    pub(crate) state: bool,
+}
+
+/// A run that is being held.
+pub(crate) struct Session {
+    pub(crate) run: RunPlace,
+    pub(crate) config: ConversationConfig,
+    pub(crate) show: Show,
+    pub(crate) forked_from: Option<ForkedFrom>,
+}
+
+impl Session {
+    /// Holds the conversation after its `past` until it stops, and says how it went.
+    pub(crate) fn hold(&self, mut conversation: Conversation, past: Vec<Event>, writer: &mut JournalWriter) -> Result {
+        let names = self.config.agents.iter().map(|agent| agent.name.clone()).collect();
+        let view = if self.show.json { View::Machines } else { View::People };
+        let mut stage = Stage::new(view, names, self.show.state);
+        let mut record = Record::continuing(past, writer);
+        let held = runtime()?.block_on(async {
+            let (button, interrupt) = Interrupt::new();
+            tokio::spawn(listen_for_interrupts(button));
+            conversation.hold(&mut record, interrupt, &mut |happening| stage.show(happening)).await
+        });
+        match held {
+            Ok(outcome) => self.close(&outcome),
+            Err(error) => {
+                let failure = Failure::of(error);
+                if self.show.json {
+                    self.print_end("error", Some(failure.message()))?;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Shows messages that were put in from outside.
+    pub(crate) fn show_given(&self, events: &[Event]) {
+        let names = self.config.agents.iter().map(|agent| agent.name.clone()).collect();
+        let view = if self.show.json { View::Machines } else { View::People };
+        let mut stage = Stage::new(view, names, false);
+        for event in events {
+            if let Event::Message(message) = event {
+                let agent = message.agent.as_deref().unwrap_or_default();
+                stage.show(Happening::Speaking { turn: message.turn, agent, source: message.source });
+            }
+            stage.show(Happening::Recorded(event));
+        }
+    }
+
+    fn close(&self, outcome: &Outcome) -> Result {
+        let stopped = name(outcome.stopped);
+        if self.show.json {
+            self.print_end(&stopped, outcome.error.as_deref())?;
+        } else if outcome.stopped != Stopped::Error {
+            self.say_goodbye(&stopped, outcome);
+        }
+        match &outcome.error {
+            None => Ok(()),
+            Some(error) => {
+                let saved = format!("what was said before is in {}", self.run.dir.display());
+                anstream::eprintln!("{DIM}{saved}; `madrigal run resume {}` goes on from there{DIM:#}", self.run.id);
+                Err(Failure::failed(error))
+            }
+        }
+    }
+
+    fn print_end(&self, stopped: &str, error: Option<&str>) -> Result {
+        let mut line = json!({ "run": self.run.id, "dir": self.run.dir, "stopped": stopped });
+        if let Some(error) = error {
+            line["error"] = error.into();
+        }
+        if let Some(from) = &self.forked_from {
+            line["forked_from"] = json!({ "run": from.run, "turn": from.turn });
+        }
+        output::print_json(&line).doing("print the result")
+    }
+
+    fn say_goodbye(&self, stopped: &str, outcome: &Outcome) {
+        let spent = &outcome.spent;
+        let tokens = match spent.completion_tokens {
+            0 => String::new(),
+            tokens => format!(", {tokens} tokens spoken"),
+        };
+        let cost = spent.cost_usd.map_or_else(String::new, |cost| format!(", ${cost:.4}"));
+        anstream::eprintln!("{DIM}Stopped ({stopped}) after {} turns{tokens}{cost}.{DIM:#}", spent.turns);
+        anstream::eprintln!("{BOLD}The run is in {}{BOLD:#}", self.run.dir.display());
+        let id = &self.run.id;
+        for (command, what) in [
+            (format!("madrigal run verify {id}"), "prove that it was really so"),
+            (format!("madrigal run export {id} --format html --out talk.html"), "a page to read"),
+            (format!("madrigal run resume {id} --turns +10"), "let them go on"),
+            (format!("madrigal run fork {id} --at 3 --say 'Let us change the subject.'"), "what if"),
+        ] {
+            anstream::eprintln!("  {command}  {DIM}{what}{DIM:#}");
+        }
+        if self.config.agents.iter().all(|agent| agent.model == "doctor" || agent.model == "parry") {
+            anstream::eprintln!("These two are scripts. To seat models:");
+            for hint in crate::surroundings::ready_commands() {
+                anstream::eprintln!("  {}  {DIM}{}{DIM:#}", hint.command, hint.what);
+            }
+        }
+    }
+}
+
+/// The name of a stop rule in the contract for machines.
+fn name(stopped: Stopped) -> String {
+    serde_json::to_value(stopped).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// A runtime for one conversation.
+pub(crate) fn runtime() -> Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().doing("start the runtime")
+}
+
+/// Presses the button whenever a person asks to stop.
+async fn listen_for_interrupts(button: tokio::sync::watch::Sender<u8>) {
+    loop {
+        if tokio::signal::ctrl_c().await.is_err() {
+            return;
+        }
+        button.send_modify(|pressed| *pressed = pressed.saturating_add(1));
+        if *button.borrow() == 1 {
+            anstream::eprintln!("\n{DIM}closing after this message; Ctrl-C again discards it{DIM:#}");
+        }
+    }
+}

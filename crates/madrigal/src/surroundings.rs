@@ -1,0 +1,122 @@
+//! What is at hand on this machine, each with one ready command: servers, keys, model files.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use madrigal_agents::chat_models::remote::discovery::{FoundServer, discover, usual_candidates};
+use madrigal_agents::chat_models::remote::Provider;
+
+use crate::session;
+
+/// How long a server on this machine may take to say that it is there.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Model files that are told of, at most.
+const MOST_FILES: usize = 5;
+
+/// Something to use, and the command that uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hint {
+    /// A chat model name.
+    pub(crate) model: String,
+    /// A command to type.
+    pub(crate) command: String,
+    /// What was found.
+    pub(crate) what: String,
+}
+
+impl Hint {
+    fn new(model: String, what: String) -> Self {
+        let quoted = if model.contains(char::is_whitespace) { format!("'{model}'") } else { model.clone() };
+        let command = format!("madrigal talk physicist sceptic --model {quoted}");
+        Self { model, command, what }
+    }
+}
+
+/// All that is at hand, with a way to get something where there is nothing.
+pub(crate) fn ready_commands() -> Vec<Hint> {
+    let mut hints = servers();
+    hints.extend(model_files().into_iter().map(|path| {
+        Hint::new(format!("file:{}", path.display()), "a model file on this machine".to_owned())
+    }));
+    hints.extend(keys());
+    if hints.is_empty() {
+        hints.push(Hint::new("ollama:llama3.2".to_owned(), "with Ollama (ollama.com) running".to_owned()));
+        hints.push(Hint::new("file:MODEL.gguf".to_owned(), "with a model file that you have".to_owned()));
+    }
+    hints
+}
+
+/// Servers that answer on this machine.
+pub(crate) fn servers() -> Vec<Hint> {
+    let Ok(runtime) = session::runtime() else { return Vec::new() };
+    let found = runtime.block_on(discover(&usual_candidates(), PATIENCE));
+    found.iter().map(server_hint).collect()
+}
+
+fn server_hint(server: &FoundServer) -> Hint {
+    let model = server.models.first();
+    let (name, kind) = match server.provider {
+        Provider::Ollama => ("ollama:", "Ollama"),
+        Provider::LmStudio => ("lmstudio:", "LM Studio"),
+        _ => ("", "a server of chat completions"),
+    };
+    let shown = match (name, model) {
+        ("", model) => format!("compat:{}#{}", server.base_url, model.map_or("default", String::as_str)),
+        (name, Some(model)) => format!("{name}{model}"),
+        (name, None) => format!("{name}MODEL"),
+    };
+    let models = match server.models.len() {
+        0 => "it has no model yet".to_owned(),
+        1 => "1 model".to_owned(),
+        many => format!("{many} models"),
+    };
+    Hint::new(shown, format!("{kind} at {}, {models}", server.base_url))
+}
+
+/// Providers whose key is in the environment.
+pub(crate) fn keys() -> Vec<Hint> {
+    [(Provider::OpenAi, "openai:gpt-4o-mini"), (Provider::Anthropic, "anthropic:claude-haiku-4-5")]
+        .into_iter()
+        .filter(|(provider, _)| std::env::var(provider.key_variable()).is_ok_and(|key| !key.trim().is_empty()))
+        .map(|(provider, model)| Hint::new(model.to_owned(), format!("{} is set", provider.key_variable())))
+        .collect()
+}
+
+/// Model files in this folder, in `models`, and in the Hugging Face cache.
+pub(crate) fn model_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for folder in [Path::new("."), Path::new("models")] {
+        collect(folder, 0, &mut files);
+    }
+    if let Some(cache) = hugging_face_cache() {
+        collect(&cache, 4, &mut files);
+    }
+    files.truncate(MOST_FILES);
+    files
+}
+
+/// Where Hugging Face's own tools keep what they download.
+pub(crate) fn hugging_face_cache() -> Option<PathBuf> {
+    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    from("HF_HUB_CACHE")
+        .or_else(|| from("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| from("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache/huggingface/hub")))
+}
+
+/// Adds the `.gguf` files of a folder, and of the folders `below` levels beneath it.
+fn collect(folder: &Path, below: u32, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            if below > 0 {
+                collect(&path, below - 1, files);
+            }
+        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            files.push(path);
+        }
+    }
+}
