@@ -16,9 +16,7 @@ use madrigal_agents::base_url::BaseUrl;
 use madrigal_agents::chat_model::{ChatError, ChatModel, ReplyEvent};
 use madrigal_agents::chat_models::conformance::{Expectations, check};
 use madrigal_agents::chat_models::remote::discovery::{Candidate, discover};
-use madrigal_agents::chat_models::remote::{
-    Provider, RemoteModel, RemoteOptions, RemoteTarget, Secret,
-};
+use madrigal_agents::chat_models::remote::{Provider, RemoteModel, RemoteOptions, RemoteTarget, Secret};
 use madrigal_agents::control::ControlWord;
 use madrigal_journal::event::Finish;
 
@@ -32,32 +30,19 @@ struct Peer {
 
 impl Peer {
     fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let base_url = BaseUrl::parse(line.trim()).unwrap();
         Self { child, base_url }
     }
 
     fn target(&self, provider: Provider) -> RemoteTarget {
-        RemoteTarget {
-            base_url: Some(self.base_url.clone()),
-            ..RemoteTarget::new(provider, "stories")
-        }
+        RemoteTarget { base_url: Some(self.base_url.clone()), ..RemoteTarget::new(provider, "stories") }
     }
 
     fn model(&self, provider: Provider, stream: bool) -> RemoteModel {
-        let options = RemoteOptions {
-            stream,
-            ..RemoteOptions::default()
-        };
+        let options = RemoteOptions { stream, ..RemoteOptions::default() };
         RemoteModel::new(&self.target(provider), options).unwrap()
     }
 }
@@ -74,10 +59,7 @@ fn skip(test: &str, missing: &str) {
     let line = format!("SKIPPED {test}: {missing}\n");
     eprint!("{line}");
     if let Some(file) = std::env::var_os("MADRIGAL_SKIPPED") {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(file);
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
         file.unwrap().write_all(line.as_bytes()).unwrap();
     }
 }
@@ -85,10 +67,7 @@ fn skip(test: &str, missing: &str) {
 /// The folder of the peers, if `program` is in it.
 fn peers(test: &str, program: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("MADRIGAL_PEERS").map(PathBuf::from) else {
-        skip(
-            test,
-            "MADRIGAL_PEERS is not set; scripts/peers/install.sh makes such a folder",
-        );
+        skip(test, "MADRIGAL_PEERS is not set; scripts/peers/install.sh makes such a folder");
         return None;
     };
     if !folder.join(program).exists() {
@@ -104,27 +83,22 @@ fn workspace() -> &'static Path {
 
 fn llama(test: &str, key: Option<&str>) -> Option<Peer> {
     let folder = peers(test, "venv/bin/python")?;
-    let fixtures = std::env::var_os("MADRIGAL_FIXTURES")
-        .map_or_else(|| workspace().join("../shared/data"), PathBuf::from);
+    let fixtures =
+        std::env::var_os("MADRIGAL_FIXTURES").map_or_else(|| workspace().join("../shared/data"), PathBuf::from);
     let model = fixtures.join("models/stories260K/stories260K-f16.gguf");
     if !model.exists() {
         skip(test, &format!("no {}", model.display()));
         return None;
     }
     let mut command = Command::new(folder.join("venv/bin/python"));
-    command
-        .arg(workspace().join("scripts/peers/llama_server.py"))
-        .arg(model)
-        .args(key);
+    command.arg(workspace().join("scripts/peers/llama_server.py")).arg(model).args(key);
     Some(Peer::start(command))
 }
 
 fn aimock(test: &str) -> Option<Peer> {
     let folder = peers(test, "node_modules/@copilotkit/aimock")?;
     let mut command = Command::new("node");
-    command
-        .arg(workspace().join("scripts/peers/aimock_server.js"))
-        .arg(folder);
+    command.arg(workspace().join("scripts/peers/aimock_server.js")).arg(folder);
     Some(Peer::start(command))
 }
 
@@ -134,12 +108,7 @@ async fn llama_cpp_converses_on_both_of_its_wires() {
     let Some(peer) = llama(test, None) else {
         return;
     };
-    for provider in [
-        Provider::OpenAi,
-        Provider::LmStudio,
-        Provider::Compatible,
-        Provider::Anthropic,
-    ] {
+    for provider in [Provider::OpenAi, Provider::LmStudio, Provider::Compatible, Provider::Anthropic] {
         for stream in [true, false] {
             let mut model = peer.model(provider, stream);
             let mut table = Table::new("Tell of Lily and her dog.");
@@ -163,11 +132,7 @@ async fn llama_cpp_converses_on_both_of_its_wires() {
                 let reply = table.ask(&mut model, control, &mut on_event).await;
                 let reply = reply.unwrap_or_else(|error| panic!("{what}: {error}"));
                 assert_eq!(ControlWord::split(&streamed).0.trim(), reply.text, "{what}");
-                assert_eq!(
-                    (reply.finish, reply.usage.completion_tokens),
-                    (Finish::Length, Some(12)),
-                    "{what}"
-                );
+                assert_eq!((reply.finish, reply.usage.completion_tokens), (Finish::Length, Some(12)), "{what}");
                 let tokens = reply.usage.prompt_tokens.unwrap();
                 assert!(tokens > read, "{what}: {tokens} after {read}");
                 read = tokens;
@@ -186,15 +151,9 @@ async fn llama_cpp_refuses_a_wrong_key_and_a_long_prompt() {
     };
     for provider in [Provider::Compatible, Provider::Anthropic] {
         for stream in [true, false] {
-            let options = RemoteOptions {
-                stream,
-                ..RemoteOptions::default()
-            };
+            let options = RemoteOptions { stream, ..RemoteOptions::default() };
             let model = |key: &str| {
-                let target = RemoteTarget {
-                    api_key: Some(Secret::new(key)),
-                    ..peer.target(provider)
-                };
+                let target = RemoteTarget { api_key: Some(Secret::new(key)), ..peer.target(provider) };
                 RemoteModel::new(&target, options.clone()).unwrap()
             };
             let refusals = [
@@ -223,10 +182,7 @@ async fn llama_cpp_conforms_and_is_found() {
     };
     for provider in [Provider::Compatible, Provider::Anthropic] {
         let factory = || -> Box<dyn ChatModel> { Box::new(peer.model(provider, true)) };
-        let expected = Expectations {
-            streams: true,
-            heeds_control_words: false,
-        };
+        let expected = Expectations { streams: true, heeds_control_words: false };
         assert_eq!(check(&factory, expected).await, Ok(()), "{provider:?}");
     }
     let candidate = Candidate {
@@ -265,22 +221,13 @@ async fn aimock_converses_on_the_wire_of_ollama() {
         }
     }
 
-    let options = RemoteOptions {
-        attempts: 2,
-        ..RemoteOptions::default()
-    };
+    let options = RemoteOptions { attempts: 2, ..RemoteOptions::default() };
     let mut model = RemoteModel::new(&peer.target(Provider::Ollama), options).unwrap();
-    let error = Table::new("Are you busy?")
-        .ask(&mut model, None, &mut |_| {})
-        .await
-        .unwrap_err();
+    let error = Table::new("Are you busy?").ask(&mut model, None, &mut |_| {}).await.unwrap_err();
     let part = "in 2 attempts: the server answered 503 (overloaded)";
     assert!(error.to_string().contains(part), "{error}");
 
     let factory = || -> Box<dyn ChatModel> { Box::new(peer.model(Provider::Ollama, true)) };
-    let expected = Expectations {
-        streams: true,
-        heeds_control_words: true,
-    };
+    let expected = Expectations { streams: true, heeds_control_words: true };
     assert_eq!(check(&factory, expected).await, Ok(()));
 }

@@ -36,12 +36,7 @@ pub(super) struct Listener<'a> {
 
 impl<'a> Listener<'a> {
     pub(super) fn new(on_event: &'a mut (dyn FnMut(ReplyEvent) + Send)) -> Self {
-        Self {
-            on_event,
-            splitter: ThinkSplitter::default(),
-            text: String::new(),
-            reasoning: String::new(),
-        }
+        Self { on_event, splitter: ThinkSplitter::default(), text: String::new(), reasoning: String::new() }
     }
 
     pub(super) fn text(&mut self, piece: &str) {
@@ -69,12 +64,7 @@ impl<'a> Listener<'a> {
         }
     }
 
-    pub(super) fn finish(
-        mut self,
-        ended: Ended,
-        prompt_tokens: Option<u32>,
-        completion_tokens: Option<u32>,
-    ) -> Answer {
+    pub(super) fn finish(mut self, ended: Ended, prompt_tokens: Option<u32>, completion_tokens: Option<u32>) -> Answer {
         if let Some(piece) = self.splitter.finish() {
             self.take(piece);
         }
@@ -102,11 +92,7 @@ mod tests {
     fn reasoning_is_kept_apart_wherever_it_comes_from() {
         let cases = [
             (vec!["r:so ", "r:so", "t:Hello."], "Hello.", "so so"),
-            (
-                vec!["t:<thi", "t:nk>so</think>", "t:Hello."],
-                "Hello.",
-                "so",
-            ),
+            (vec!["t:<thi", "t:nk>so</think>", "t:Hello."], "Hello.", "so"),
             (vec!["t:so\n", "t:</think>\n", "t:Hello."], "Hello.", "so"),
             (vec!["t:Hello.", "r:"], "Hello.", ""),
         ];
@@ -121,10 +107,7 @@ mod tests {
                 }
             }
             let answer = listener.finish(Ended::Stop, None, None);
-            assert_eq!(
-                (answer.text.as_str(), answer.reasoning.as_str()),
-                (text, reasoning)
-            );
+            assert_eq!((answer.text.as_str(), answer.reasoning.as_str()), (text, reasoning));
             assert!(!events.is_empty());
         }
     }

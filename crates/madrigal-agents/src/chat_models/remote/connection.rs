@@ -53,19 +53,12 @@ pub enum ConnectionError {
 }
 
 /// A client for `endpoint`.
-pub(super) fn client(
-    endpoint: &Endpoint,
-    timeouts: &Timeouts,
-) -> Result<reqwest::Client, ConnectionError> {
+pub(super) fn client(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<reqwest::Client, ConnectionError> {
     build(timeouts.connect, endpoint.https, endpoint.loopback)
 }
 
 /// `direct` passes by any proxy that the environment names.
-pub(super) fn build(
-    connect: Duration,
-    https: bool,
-    direct: bool,
-) -> Result<reqwest::Client, ConnectionError> {
+pub(super) fn build(connect: Duration, https: bool, direct: bool) -> Result<reqwest::Client, ConnectionError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("madrigal/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect)
@@ -85,8 +78,7 @@ pub(super) fn build(
 /// Without `https` nobody is trusted, and no certificate is read.
 fn tls(https: bool) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = if https {
         versions.with_platform_verifier()?
     } else {

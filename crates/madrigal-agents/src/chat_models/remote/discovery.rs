@@ -54,17 +54,9 @@ pub fn usual_candidates() -> Vec<Candidate> {
 pub async fn discover(candidates: &[Candidate], limit: Duration) -> Vec<FoundServer> {
     let asked = candidates.iter().map(|candidate| async move {
         let models = tokio::time::timeout(limit, models(candidate, limit)).await;
-        Some(FoundServer {
-            provider: candidate.provider,
-            base_url: candidate.base_url.clone(),
-            models: models.ok()??,
-        })
+        Some(FoundServer { provider: candidate.provider, base_url: candidate.base_url.clone(), models: models.ok()?? })
     });
-    futures::future::join_all(asked)
-        .await
-        .into_iter()
-        .flatten()
-        .collect()
+    futures::future::join_all(asked).await.into_iter().flatten().collect()
 }
 
 async fn models(candidate: &Candidate, limit: Duration) -> Option<Vec<String>> {

@@ -31,23 +31,15 @@ pub(super) enum Failure {
 
 impl Failure {
     pub(super) fn passing(reason: impl Into<String>) -> Self {
-        Self::Passing {
-            reason: reason.into(),
-            asked: None,
-            nobody: false,
-        }
+        Self::Passing { reason: reason.into(), asked: None, nobody: false }
     }
 
     pub(super) fn lasting(reason: impl Into<String>) -> Self {
-        Self::Lasting {
-            reason: reason.into(),
-        }
+        Self::Lasting { reason: reason.into() }
     }
 
     pub(super) fn garbage(what: &str) -> Self {
-        Self::passing(format!(
-            "the server sent something else than a reply: {what}"
-        ))
+        Self::passing(format!("the server sent something else than a reply: {what}"))
     }
 
     pub(super) fn cut() -> Self {
@@ -70,12 +62,7 @@ impl Failure {
     }
 
     /// The server answered with a status that is no success.
-    pub(super) fn of_status(
-        endpoint: &Endpoint,
-        status: u16,
-        headers: &HeaderMap,
-        body: &str,
-    ) -> Self {
+    pub(super) fn of_status(endpoint: &Endpoint, status: u16, headers: &HeaderMap, body: &str) -> Self {
         let said = said_in(body);
         let answer = match said.as_deref() {
             Some(said) => format!("the server answered {status} ({said})"),
@@ -83,15 +70,9 @@ impl Failure {
         };
         let quota = body.contains("insufficient_quota");
         let advice = match status {
-            429 if quota => {
-                "the account has no quota left; see the provider's billing page".to_owned()
-            }
+            429 if quota => "the account has no quota left; see the provider's billing page".to_owned(),
             408 | 409 | 425 | 429 | 500.. => {
-                return Self::Passing {
-                    reason: answer,
-                    asked: asked_wait(headers),
-                    nobody: false,
-                };
+                return Self::Passing { reason: answer, asked: asked_wait(headers), nobody: false };
             }
             401 | 403 if endpoint.has_key => {
                 format!("check the key in {}", endpoint.provider.key_variable())
@@ -100,10 +81,7 @@ impl Failure {
             404 if endpoint.provider == Provider::Ollama => {
                 format!("run `ollama pull {}`", endpoint.model)
             }
-            300..=399 => format!(
-                "it sends elsewhere, which is not followed; correct the address {}",
-                endpoint.shown
-            ),
+            300..=399 => format!("it sends elsewhere, which is not followed; correct the address {}", endpoint.shown),
             404 | 405 => format!("check the model's name and the address {}", endpoint.shown),
             _ => "the request does not suit the model".to_owned(),
         };
@@ -112,11 +90,7 @@ impl Failure {
 
     /// The server reported an error in the middle of a reply.
     pub(super) fn of_error_event(body: &Value) -> Self {
-        let kind = body
-            .pointer("/error/type")
-            .or_else(|| body.get("type"))
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let kind = body.pointer("/error/type").or_else(|| body.get("type")).and_then(Value::as_str).unwrap_or_default();
         let said = said_in(&body.to_string()).unwrap_or_else(|| "an error".to_owned());
         let reason = format!("the server broke off ({said})");
         match kind {
@@ -130,11 +104,7 @@ impl Failure {
     }
 
     /// The call did not get through, or not to its end.
-    pub(super) fn of_transport(
-        endpoint: &Endpoint,
-        timeouts: &Timeouts,
-        error: &(dyn Error + 'static),
-    ) -> Self {
+    pub(super) fn of_transport(endpoint: &Endpoint, timeouts: &Timeouts, error: &(dyn Error + 'static)) -> Self {
         let mut timed_out = false;
         let mut connecting = false;
         let mut source = Some(error);
@@ -170,11 +140,9 @@ impl Failure {
             };
         }
         match (connecting, timed_out) {
-            (true, true) => Self::passing(format!(
-                "no connection to {} within {} s",
-                endpoint.shown,
-                timeouts.connect.as_secs()
-            )),
+            (true, true) => {
+                Self::passing(format!("no connection to {} within {} s", endpoint.shown, timeouts.connect.as_secs()))
+            }
             (true, false) => Self::passing(format!("no connection to {}", endpoint.shown)),
             (false, true) => Self::silence(timeouts.silence),
             (false, false) => Self::cut(),
@@ -186,11 +154,7 @@ impl Failure {
         if let Some(how) = endpoint.provider.how_to_start() {
             reason = format!("{reason}; {how}");
         }
-        Self::Passing {
-            reason,
-            asked: None,
-            nobody: true,
-        }
+        Self::Passing { reason, asked: None, nobody: true }
     }
 
     fn of_tls(endpoint: &Endpoint, error: &rustls::Error) -> Self {
@@ -204,26 +168,15 @@ impl Failure {
     pub(super) fn of_genai(endpoint: &Endpoint, timeouts: &Timeouts, error: &genai::Error) -> Self {
         use genai::Error as E;
         match error {
-            E::HttpError {
-                status,
-                body,
-                headers,
-                ..
-            } => Self::of_status(endpoint, status.as_u16(), headers, body),
-            E::WebModelCall { webc_error, .. } | E::WebAdapterCall { webc_error, .. } => {
-                match webc_error {
-                    WebError::ResponseFailedStatus {
-                        status,
-                        body,
-                        headers,
-                    } => Self::of_status(endpoint, status.as_u16(), headers, body),
-                    WebError::ResponseFailedNotJson { .. } => Self::garbage("no JSON"),
-                    WebError::ResponseFailedInvalidJson { .. } | WebError::JsonValueExt(_) => {
-                        Self::garbage("broken JSON")
-                    }
-                    WebError::Reqwest(error) => Self::of_transport(endpoint, timeouts, error),
+            E::HttpError { status, body, headers, .. } => Self::of_status(endpoint, status.as_u16(), headers, body),
+            E::WebModelCall { webc_error, .. } | E::WebAdapterCall { webc_error, .. } => match webc_error {
+                WebError::ResponseFailedStatus { status, body, headers } => {
+                    Self::of_status(endpoint, status.as_u16(), headers, body)
                 }
-            }
+                WebError::ResponseFailedNotJson { .. } => Self::garbage("no JSON"),
+                WebError::ResponseFailedInvalidJson { .. } | WebError::JsonValueExt(_) => Self::garbage("broken JSON"),
+                WebError::Reqwest(error) => Self::of_transport(endpoint, timeouts, error),
+            },
             E::WebStream { error, .. } => {
                 if let Some(inner) = error.downcast_ref::<E>() {
                     return Self::of_genai(endpoint, timeouts, inner);
@@ -252,21 +205,11 @@ fn said_in(body: &str) -> Option<String> {
     let said = json
         .as_ref()
         .and_then(|json| {
-            ["/error/message", "/message", "/error", "/detail"]
-                .iter()
-                .find_map(|path| json.pointer(path)?.as_str())
+            ["/error/message", "/message", "/error", "/detail"].iter().find_map(|path| json.pointer(path)?.as_str())
         })
-        .unwrap_or(if json.is_some() || body.trim_start().starts_with('<') {
-            ""
-        } else {
-            body
-        });
+        .unwrap_or(if json.is_some() || body.trim_start().starts_with('<') { "" } else { body });
     // What is not shown need not be looked at.
-    let head: String = said
-        .chars()
-        .take(4 * LONGEST)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let head: String = said.chars().take(4 * LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words: Vec<&str> = head.split_whitespace().collect();
     let line = words.join(" ");
     let mut short: String = line.chars().take(LONGEST).collect();
@@ -281,12 +224,7 @@ fn said_in(body: &str) -> Option<String> {
 /// the answer's own `Date`, so that this machine's clock does not matter.
 fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     let text = |value: &reqwest::header::HeaderValue| value.to_str().map(str::to_owned).ok();
-    let number = |text: &str| {
-        text.trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|n| n.is_finite() && *n >= 0.0)
-    };
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
     if let Some(ms) = headers.get("retry-after-ms").and_then(text) {
         return number(&ms).map(|ms| Duration::from_secs_f64((ms / 1e3).min(1e9)));
     }
@@ -301,9 +239,7 @@ fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
 
 /// Reads `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, IMF-fixdate), the one form that servers may send.
 fn unix_seconds(date: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_, rest) = date.trim().split_once(", ")?;
     let mut parts = rest.split([' ', ':']);
     let day: i64 = parts.next()?.parse().ok()?;
@@ -334,15 +270,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|&(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect()
+        pairs.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
@@ -350,15 +278,9 @@ mod tests {
         let seconds = |s| Some(Duration::from_secs(s));
         let cases = [
             (&[("retry-after", "7")][..], seconds(7)),
+            (&[("retry-after-ms", "1500"), ("retry-after", "2")], Some(Duration::from_millis(1500))),
             (
-                &[("retry-after-ms", "1500"), ("retry-after", "2")],
-                Some(Duration::from_millis(1500)),
-            ),
-            (
-                &[
-                    ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"),
-                    ("date", "Sun, 06 Nov 1994 08:48:30 GMT"),
-                ],
+                &[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), ("date", "Sun, 06 Nov 1994 08:48:30 GMT")],
                 seconds(67),
             ),
             (&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")], None),
@@ -370,27 +292,15 @@ mod tests {
         for (pairs, wait) in cases {
             assert_eq!(asked_wait(&headers(pairs)), wait, "{pairs:?}");
         }
-        assert_eq!(
-            unix_seconds("Sun, 06 Nov 1994 08:49:37 GMT"),
-            Some(784_111_777)
-        );
-        assert_eq!(
-            unix_seconds("Thu, 29 Feb 2024 00:00:00 GMT"),
-            Some(1_709_164_800)
-        );
+        assert_eq!(unix_seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(unix_seconds("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
     }
 
     #[test]
     fn every_shape_of_error_body_gives_a_line() {
         let cases = [
-            (
-                r#"{"error":{"message":"No such\nmodel.","type":"x"}}"#,
-                Some("No such model"),
-            ),
-            (
-                r#"{"error":"model 'x' not found"}"#,
-                Some("model 'x' not found"),
-            ),
+            (r#"{"error":{"message":"No such\nmodel.","type":"x"}}"#, Some("No such model")),
+            (r#"{"error":"model 'x' not found"}"#, Some("model 'x' not found")),
             (r#"{"detail":"Not Found"}"#, Some("Not Found")),
             (r#"{"a":1}"#, None),
             ("<html>502</html>", None),
@@ -406,16 +316,10 @@ mod tests {
     #[test]
     fn statuses_say_what_to_do() {
         let endpoint = Endpoint::new(&RemoteTarget::new(Provider::Ollama, "llama3")).unwrap();
-        let judge = |status, body: &str| {
-            Failure::of_status(&endpoint, status, &headers(&[("retry-after", "3")]), body)
-        };
+        let judge = |status, body: &str| Failure::of_status(&endpoint, status, &headers(&[("retry-after", "3")]), body);
         let lasting = [
             (401, "", "set OLLAMA_API_KEY"),
-            (
-                404,
-                r#"{"error":"model not found"}"#,
-                "(model not found); run `ollama pull llama3`",
-            ),
+            (404, r#"{"error":"model not found"}"#, "(model not found); run `ollama pull llama3`"),
             (400, "", "does not suit"),
             (301, "", "correct the address http://localhost:11434"),
             (429, r#"{"error":{"code":"insufficient_quota"}}"#, "quota"),
@@ -427,9 +331,7 @@ mod tests {
             }
         }
         for status in [408, 429, 500, 503, 529] {
-            let Failure::Passing { asked, .. } = judge(status, "") else {
-                panic!("{status}")
-            };
+            let Failure::Passing { asked, .. } = judge(status, "") else { panic!("{status}") };
             assert_eq!(asked, Some(Duration::from_secs(3)));
         }
     }

@@ -52,13 +52,7 @@ pub struct RemoteOptions {
 
 impl Default for RemoteOptions {
     fn default() -> Self {
-        Self {
-            stream: true,
-            window: None,
-            attempts: 5,
-            timeouts: Timeouts::default(),
-            prices: PriceTable::default(),
-        }
+        Self { stream: true, window: None, attempts: 5, timeouts: Timeouts::default(), prices: PriceTable::default() }
     }
 }
 
@@ -101,25 +95,13 @@ impl RemoteModel {
     /// When the provider asks for a key and there is none, there is no address, or TLS cannot be set up.
     pub fn new(target: &RemoteTarget, options: RemoteOptions) -> Result<Self, ChatError> {
         let endpoint = Endpoint::new(target)?;
-        let failed = |error: ConnectionError| ChatError::Failed {
-            model: endpoint.name.clone(),
-            source: error.into(),
-        };
+        let failed = |error: ConnectionError| ChatError::Failed { model: endpoint.name.clone(), source: error.into() };
         let timeouts = &options.timeouts;
         let wire = match endpoint.provider {
-            Provider::Ollama => {
-                Wire::Ollama(connection::client(&endpoint, timeouts).map_err(failed)?)
-            }
+            Provider::Ollama => Wire::Ollama(connection::client(&endpoint, timeouts).map_err(failed)?),
             _ => Wire::Genai(through_genai::client(&endpoint, timeouts).map_err(failed)?),
         };
-        Ok(Self {
-            endpoint,
-            options,
-            wire,
-            watch: TruncationWatch::default(),
-            answered: false,
-            told: false,
-        })
+        Ok(Self { endpoint, options, wire, watch: TruncationWatch::default(), answered: false, told: false })
     }
 
     async fn speak(
@@ -129,9 +111,7 @@ impl RemoteModel {
     ) -> Result<Reply, ChatError> {
         let prompt = self.messages(&request);
         self.tell_ignored_options(request.sampling, on_event);
-        let answer = self
-            .call_until_answered(&prompt, &request, on_event)
-            .await?;
+        let answer = self.call_until_answered(&prompt, &request, on_event).await?;
         self.answered = true;
         self.notice(&prompt, &request, &answer, on_event);
         Ok(self.reply_of(answer))
@@ -151,11 +131,7 @@ impl RemoteModel {
             };
             failed += 1;
             let (mut reason, asked, nobody) = match failure {
-                Failure::Passing {
-                    reason,
-                    asked,
-                    nobody,
-                } => (self.endpoint.hide_secrets(reason), asked, nobody),
+                Failure::Passing { reason, asked, nobody } => (self.endpoint.hide_secrets(reason), asked, nobody),
                 Failure::Lasting { reason } => {
                     return Err(ChatError::Refused {
                         model: self.endpoint.name.clone(),
@@ -171,23 +147,12 @@ impl RemoteModel {
             }
             let too_long = wait > retry::LONGEST_ASKED_WAIT;
             if too_long {
-                reason = format!(
-                    "{reason}; it asks to wait {} s, try again then",
-                    wait.as_secs()
-                );
+                reason = format!("{reason}; it asks to wait {} s, try again then", wait.as_secs());
             }
             if too_long || failed >= limit {
-                return Err(ChatError::Unavailable {
-                    model: self.endpoint.name.clone(),
-                    attempts: failed,
-                    reason,
-                });
+                return Err(ChatError::Unavailable { model: self.endpoint.name.clone(), attempts: failed, reason });
             }
-            on_event(ReplyEvent::Retry {
-                attempt: failed,
-                reason,
-                wait,
-            });
+            on_event(ReplyEvent::Retry { attempt: failed, reason, wait });
             tokio::time::sleep(wait).await;
         }
     }
@@ -237,11 +202,7 @@ impl RemoteModel {
         Prompt::new(request.context, request.control, alternate)
     }
 
-    fn tell_ignored_options(
-        &mut self,
-        sampling: &Sampling,
-        on_event: &mut (dyn FnMut(ReplyEvent) + Send),
-    ) {
+    fn tell_ignored_options(&mut self, sampling: &Sampling, on_event: &mut (dyn FnMut(ReplyEvent) + Send)) {
         let provider = self.endpoint.provider;
         let mut names = Vec::new();
         if provider == Provider::OpenAi && sampling.top_k.is_some() {
@@ -253,11 +214,7 @@ impl RemoteModel {
         if !names.is_empty() && !std::mem::replace(&mut self.told, true) {
             on_event(ReplyEvent::Notice {
                 code: "sampling_ignored",
-                text: format!(
-                    "{} has no {}; it draws without",
-                    self.endpoint.name,
-                    names.join(" and no ")
-                ),
+                text: format!("{} has no {}; it draws without", self.endpoint.name, names.join(" and no ")),
             });
         }
     }
@@ -278,10 +235,7 @@ impl RemoteModel {
             request.sampling.max_tokens,
         );
         if let Some(text) = truncated {
-            on_event(ReplyEvent::Notice {
-                code: "truncated",
-                text,
-            });
+            on_event(ReplyEvent::Notice { code: "truncated", text });
         }
         if answer.ended == Ended::Filtered {
             on_event(ReplyEvent::Notice {
@@ -348,14 +302,7 @@ impl ChatModel for RemoteModel {
         let prompt = self.messages(request);
         let usage = recorded.usage;
         // What there was to say about it was said when it was recorded.
-        let _ = self.watch.judge(
-            &prompt,
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            None,
-            false,
-            None,
-        );
+        let _ = self.watch.judge(&prompt, usage.prompt_tokens, usage.completion_tokens, None, false, None);
     }
 }
 
@@ -373,9 +320,9 @@ fn said_something(answer: &Answer) -> Result<(), Failure> {
     }
     Err(match answer.ended {
         Ended::Filtered => Failure::lasting("the provider's filter held the reply back"),
-        Ended::Length if !answer.reasoning.is_empty() => Failure::lasting(
-            "it thought until the limit of tokens and said nothing; raise max_tokens",
-        ),
+        Ended::Length if !answer.reasoning.is_empty() => {
+            Failure::lasting("it thought until the limit of tokens and said nothing; raise max_tokens")
+        }
         _ => Failure::passing("the reply was empty"),
     })
 }

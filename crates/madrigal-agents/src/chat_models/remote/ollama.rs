@@ -52,23 +52,13 @@ pub(super) async fn speak(
     call: &Call<'_>,
     mut listener: Listener<'_>,
 ) -> Result<Answer, Failure> {
-    let first_wait = if call.stream {
-        call.timeouts.silence
-    } else {
-        call.timeouts.unstreamed
-    };
-    let mut request = client
-        .post(&call.endpoint.chat_url)
-        .header(CONTENT_TYPE, "application/json")
-        .body(body(call).to_string());
+    let first_wait = if call.stream { call.timeouts.silence } else { call.timeouts.unstreamed };
+    let mut request =
+        client.post(&call.endpoint.chat_url).header(CONTENT_TYPE, "application/json").body(body(call).to_string());
     for (name, value) in &call.endpoint.headers {
         request = request.header(*name, value);
     }
-    let mut reader = Reader {
-        response: within(first_wait, request.send(), call).await?,
-        received: 0,
-        call,
-    };
+    let mut reader = Reader { response: within(first_wait, request.send(), call).await?, received: 0, call };
     if !reader.response.status().is_success() {
         return Err(reader.refusal().await);
     }
@@ -100,10 +90,7 @@ fn body(call: &Call<'_>) -> Value {
         messages.push(json!({ "role": "system", "content": system }));
     }
     messages.extend(
-        call.prompt
-            .messages
-            .iter()
-            .map(|message| json!({ "role": message.role.word(), "content": message.text })),
+        call.prompt.messages.iter().map(|message| json!({ "role": message.role.word(), "content": message.text })),
     );
     let mut options = json!({
         "num_ctx": call.window.unwrap_or(DEFAULT_WINDOW),
@@ -114,10 +101,7 @@ fn body(call: &Call<'_>) -> Value {
             options[name] = value;
         }
     };
-    put(
-        "temperature",
-        sampling.temperature.map(|t| decimal(t).into()),
-    );
+    put("temperature", sampling.temperature.map(|t| decimal(t).into()));
     put("top_k", sampling.top_k.map(Value::from));
     put("top_p", sampling.top_p.map(|p| decimal(p).into()));
     put("min_p", sampling.min_p.map(|p| decimal(p).into()));
@@ -137,11 +121,7 @@ fn take(line: &[u8], listener: &mut Listener<'_>) -> Result<Option<Part>, Failur
     }
     let part: Part = serde_json::from_slice(line).map_err(|error| {
         // A line that simply ends too early was cut off.
-        if error.is_eof() {
-            Failure::cut()
-        } else {
-            Failure::garbage("broken JSON")
-        }
+        if error.is_eof() { Failure::cut() } else { Failure::garbage("broken JSON") }
     })?;
     if let Some(error) = &part.error {
         return Err(Failure::of_error_event(&json!({ "error": error })));

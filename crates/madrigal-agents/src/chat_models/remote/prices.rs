@@ -83,11 +83,7 @@ impl PriceTable {
         prompt: Option<u32>,
         completion: Option<u32>,
     ) -> Option<f64> {
-        let price = self
-            .0
-            .iter()
-            .filter(|price| fits(&price.prefix, name))
-            .max_by_key(|price| price.prefix.len());
+        let price = self.0.iter().filter(|price| fits(&price.prefix, name)).max_by_key(|price| price.prefix.len());
         match price {
             Some(price) => {
                 let of_prompt = f64::from(prompt?) * price.prompt_usd;
@@ -102,10 +98,7 @@ impl PriceTable {
 /// `openai:` and `compat:http://h#` fit all that begin like them.
 fn fits(prefix: &str, name: &str) -> bool {
     name.strip_prefix(prefix).is_some_and(|rest| {
-        prefix.ends_with([':', '-', '/', '#'])
-            || rest.is_empty()
-            || rest.starts_with("-20")
-            || rest == "-latest"
+        prefix.ends_with([':', '-', '/', '#']) || rest.is_empty() || rest.starts_with("-20") || rest == "-latest"
     })
 }
 
@@ -115,53 +108,21 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_sets_the_price() {
-        let own = Price {
-            prefix: "openai:gpt-4o".to_owned(),
-            prompt_usd: 1.0,
-            completion_usd: 0.0,
-        };
+        let own = Price { prefix: "openai:gpt-4o".to_owned(), prompt_usd: 1.0, completion_usd: 0.0 };
         let table = PriceTable::with([own]);
         let million = Some(1_000_000);
         let cases = [
-            (
-                Provider::OpenAi,
-                "openai:gpt-4o-mini",
-                million,
-                million,
-                Some(0.75),
-            ),
-            (
-                Provider::OpenAi,
-                "openai:gpt-4o-2024-08-06",
-                million,
-                million,
-                Some(1.0),
-            ),
+            (Provider::OpenAi, "openai:gpt-4o-mini", million, million, Some(0.75)),
+            (Provider::OpenAi, "openai:gpt-4o-2024-08-06", million, million, Some(1.0)),
             (Provider::OpenAi, "openai:o10", million, million, None),
             (Provider::OpenAi, "openai:o1-pro", million, million, None),
             (Provider::OpenAi, "openai:gpt-4.1-nano", million, None, None),
-            (
-                Provider::Anthropic,
-                "anthropic:claude-sonnet-4-20250514",
-                million,
-                Some(0),
-                Some(3.0),
-            ),
+            (Provider::Anthropic, "anthropic:claude-sonnet-4-20250514", million, Some(0), Some(3.0)),
             (Provider::Ollama, "ollama:llama3", None, None, Some(0.0)),
-            (
-                Provider::Compatible,
-                "compat:http://h#m",
-                million,
-                million,
-                None,
-            ),
+            (Provider::Compatible, "compat:http://h#m", million, million, None),
         ];
         for (provider, name, prompt, completion, cost) in cases {
-            assert_eq!(
-                table.cost(provider, name, prompt, completion),
-                cost,
-                "{name}"
-            );
+            assert_eq!(table.cost(provider, name, prompt, completion), cost, "{name}");
         }
     }
 }

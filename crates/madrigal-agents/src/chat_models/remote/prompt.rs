@@ -50,9 +50,7 @@ impl Prompt {
         if let Some(word) = control {
             messages.push(Message::user(word.to_string()));
         }
-        let begins_with_own = messages
-            .first()
-            .is_some_and(|message| message.role == Role::Assistant);
+        let begins_with_own = messages.first().is_some_and(|message| message.role == Role::Assistant);
         if messages.is_empty() || (alternate && begins_with_own) {
             messages.insert(0, Message::user(ControlWord::Start.to_string()));
         }
@@ -60,10 +58,7 @@ impl Prompt {
             messages = merged(messages);
         }
         let system = context.instructions.trim();
-        Self {
-            system: (!system.is_empty()).then(|| system.to_owned()),
-            messages,
-        }
+        Self { system: (!system.is_empty()).then(|| system.to_owned()), messages }
     }
 
     /// Bytes of text in it.
@@ -75,20 +70,14 @@ impl Prompt {
 
 impl Message {
     const fn user(text: String) -> Self {
-        Self {
-            role: Role::User,
-            text,
-        }
+        Self { role: Role::User, text }
     }
 }
 
 impl fmt::Display for Prompt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let system = self.system.iter().map(|text| ("system", text));
-        let messages = self
-            .messages
-            .iter()
-            .map(|message| (message.role.word(), &message.text));
+        let messages = self.messages.iter().map(|message| (message.role.word(), &message.text));
         for (i, (role, text)) in system.chain(messages).enumerate() {
             let space = if i == 0 { "" } else { "\n\n" };
             write!(f, "{space}[{role}]\n{text}")?;
@@ -99,10 +88,7 @@ impl fmt::Display for Prompt {
 
 fn message(context: &Context, said: &Said) -> Message {
     if context.is_own(said) {
-        return Message {
-            role: Role::Assistant,
-            text: said.text.clone(),
-        };
+        return Message { role: Role::Assistant, text: said.text.clone() };
     }
     match &said.agent {
         Some(name) if context.names_speakers() => Message::user(format!("{name}: {}", said.text)),
@@ -146,78 +132,37 @@ mod tests {
             table: table.iter().map(|&name| name.to_owned()).collect(),
             instructions: "Be A.".to_owned(),
             seed_prompt: seed.map(|text| said_by(0, None, text)),
-            said: said
-                .iter()
-                .enumerate()
-                .map(|(i, (agent, text))| said_by(i + 1, Some(agent), text))
-                .collect(),
+            said: said.iter().enumerate().map(|(i, (agent, text))| said_by(i + 1, Some(agent), text)).collect(),
         }
     }
 
-    fn check(
-        context: &Context,
-        control: Option<ControlWord>,
-        alternate: bool,
-        expected: &[(&str, &str)],
-    ) {
+    fn check(context: &Context, control: Option<ControlWord>, alternate: bool, expected: &[(&str, &str)]) {
         let prompt = Prompt::new(context, control, alternate);
-        let got: Vec<(&str, &str)> = prompt
-            .messages
-            .iter()
-            .map(|message| (message.role.word(), message.text.as_str()))
-            .collect();
+        let got: Vec<(&str, &str)> =
+            prompt.messages.iter().map(|message| (message.role.word(), message.text.as_str())).collect();
         assert_eq!(got, expected);
         assert_eq!(prompt.system.as_deref(), Some("Be A."));
     }
 
     #[test]
     fn two_at_the_table_need_no_names() {
-        let two = context(
-            &["A", "B"],
-            Some("Seed."),
-            &[("B", "Hi."), ("A", "Ho."), ("B", "So.")],
-        );
-        let apart = [
-            ("user", "Seed."),
-            ("user", "Hi."),
-            ("assistant", "Ho."),
-            ("user", "So."),
-        ];
+        let two = context(&["A", "B"], Some("Seed."), &[("B", "Hi."), ("A", "Ho."), ("B", "So.")]);
+        let apart = [("user", "Seed."), ("user", "Hi."), ("assistant", "Ho."), ("user", "So.")];
         check(&two, None, false, &apart);
-        check(
-            &two,
-            None,
-            true,
-            &[
-                ("user", "Seed.\n\nHi."),
-                ("assistant", "Ho."),
-                ("user", "So."),
-            ],
-        );
+        check(&two, None, true, &[("user", "Seed.\n\nHi."), ("assistant", "Ho."), ("user", "So.")]);
         let shown = Prompt::new(&two, None, true).to_string();
-        assert_eq!(
-            shown,
-            "[system]\nBe A.\n\n[user]\nSeed.\n\nHi.\n\n[assistant]\nHo.\n\n[user]\nSo."
-        );
+        assert_eq!(shown, "[system]\nBe A.\n\n[user]\nSeed.\n\nHi.\n\n[assistant]\nHo.\n\n[user]\nSo.");
         check(
             &two,
             Some(ControlWord::Bye),
             true,
-            &[
-                ("user", "Seed.\n\nHi."),
-                ("assistant", "Ho."),
-                ("user", "So.\n\n/bye"),
-            ],
+            &[("user", "Seed.\n\nHi."), ("assistant", "Ho."), ("user", "So.\n\n/bye")],
         );
     }
 
     #[test]
     fn three_at_the_table_are_named() {
-        let three = context(
-            &["A", "B", "C"],
-            Some("Seed."),
-            &[("B", "Hi."), ("C", "Hm.")],
-        );
+        let three = context(&["A", "B", "C"], Some("Seed."), &[("B", "Hi."), ("C", "Hm.")]);
         check(&three, None, true, &[("user", "Seed.\n\nB: Hi.\n\nC: Hm.")]);
     }
 
@@ -225,24 +170,9 @@ mod tests {
     fn somebody_has_to_speak_first() {
         let nothing = context(&["A", "B"], None, &[("B", "  ")]);
         check(&nothing, None, false, &[("user", "/start")]);
-        check(
-            &nothing,
-            Some(ControlWord::Help),
-            false,
-            &[("user", "/help")],
-        );
+        check(&nothing, Some(ControlWord::Help), false, &[("user", "/help")]);
         let own_first = context(&["A", "B"], None, &[("A", "Ho."), ("B", "Hi.")]);
-        check(
-            &own_first,
-            None,
-            false,
-            &[("assistant", "Ho."), ("user", "Hi.")],
-        );
-        check(
-            &own_first,
-            None,
-            true,
-            &[("user", "/start"), ("assistant", "Ho."), ("user", "Hi.")],
-        );
+        check(&own_first, None, false, &[("assistant", "Ho."), ("user", "Hi.")]);
+        check(&own_first, None, true, &[("user", "/start"), ("assistant", "Ho."), ("user", "Hi.")]);
     }
 }

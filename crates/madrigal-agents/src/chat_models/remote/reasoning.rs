@@ -91,10 +91,7 @@ fn some(text: &str) -> Option<String> {
 
 /// Length of the longest end of `text` that is a beginning of `tag`.
 fn tag_begun(text: &str, tag: &str) -> usize {
-    (1..tag.len())
-        .rev()
-        .find(|&length| text.ends_with(&tag[..length]))
-        .unwrap_or(0)
+    (1..tag.len()).rev().find(|&length| text.ends_with(&tag[..length])).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -105,10 +102,7 @@ mod tests {
 
     fn split(pieces: &[&str]) -> (String, String) {
         let mut splitter = ThinkSplitter::default();
-        let mut all: Vec<Piece> = pieces
-            .iter()
-            .flat_map(|piece| splitter.push(piece))
-            .collect();
+        let mut all: Vec<Piece> = pieces.iter().flat_map(|piece| splitter.push(piece)).collect();
         all.extend(splitter.finish());
         let (mut thought, mut said) = (String::new(), String::new());
         for piece in all {
@@ -132,11 +126,7 @@ mod tests {
             ("", ("", "")),
         ];
         for (text, (thought, said)) in cases {
-            assert_eq!(
-                split(&[text]),
-                (thought.to_owned(), said.to_owned()),
-                "{text}"
-            );
+            assert_eq!(split(&[text]), (thought.to_owned(), said.to_owned()), "{text}");
         }
         assert_eq!(split_unopened("so</think>\nHello."), Some(("so", "Hello.")));
         assert_eq!(split_unopened("Hello."), None);

@@ -20,9 +20,7 @@ pub(super) const LONGEST_ASKED_WAIT: Duration = Duration::from_secs(300);
 /// asked for.
 pub(super) fn wait(draw: Draw, failed: u32, asked: Option<Duration>) -> Duration {
     let doublings = failed.saturating_sub(1).min(16);
-    let bound = FIRST_WAIT
-        .saturating_mul(1 << doublings)
-        .min(LONGEST_BACKOFF);
+    let bound = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_BACKOFF);
     let backoff = bound.mul_f64(fraction(draw, failed));
     asked.map_or(backoff, |asked| backoff.max(asked))
 }
@@ -46,10 +44,7 @@ fn bits(draw: Draw, attempt: u32) -> u64 {
         .chain_update(draw.turn.to_le_bytes())
         .chain_update(attempt.to_le_bytes())
         .finalize();
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |bits, &byte| (bits << 8) | u64::from(byte))
+    digest.iter().take(8).fold(0, |bits, &byte| (bits << 8) | u64::from(byte))
 }
 
 #[cfg(test)]
@@ -58,11 +53,7 @@ mod tests {
 
     #[test]
     fn waits_grow_are_bounded_and_depend_on_the_key_only() {
-        let draw = |turn| Draw {
-            seed: 7,
-            seat: 1,
-            turn,
-        };
+        let draw = |turn| Draw { seed: 7, seat: 1, turn };
         for turn in 1..200 {
             for failed in 1..8 {
                 let once = wait(draw(turn), failed, None);

@@ -115,12 +115,7 @@ impl RemoteTarget {
     /// `model` at the usual address of `provider`, without a key.
     #[must_use]
     pub fn new(provider: Provider, model: &str) -> Self {
-        Self {
-            provider,
-            base_url: None,
-            model: model.to_owned(),
-            api_key: None,
-        }
+        Self { provider, base_url: None, model: model.to_owned(), api_key: None }
     }
 }
 
@@ -149,23 +144,16 @@ const UNMISTAKABLE: usize = 12;
 impl Endpoint {
     pub(super) fn new(target: &RemoteTarget) -> Result<Self, ChatError> {
         let provider = target.provider;
-        let refused = |reason: String| ChatError::Refused {
-            model: format!("{}:{}", provider.scheme(), target.model),
-            reason,
-        };
+        let refused =
+            |reason: String| ChatError::Refused { model: format!("{}:{}", provider.scheme(), target.model), reason };
         let base_url = match (&target.base_url, provider.default_base_url()) {
             (Some(url), _) => url.clone(),
-            (None, Some(url)) => {
-                BaseUrl::parse(url).map_err(|error| refused(format!("failed to {error}")))?
-            }
+            (None, Some(url)) => BaseUrl::parse(url).map_err(|error| refused(format!("failed to {error}")))?,
             (None, None) => return Err(refused("it has no address".to_owned())),
         };
         let key = target.api_key.as_ref().filter(|key| !key.0.is_empty());
         if key.is_none() && target.base_url.is_none() && provider.default_needs_key() {
-            return Err(refused(format!(
-                "it asks for a key; set {}",
-                provider.key_variable()
-            )));
+            return Err(refused(format!("it asks for a key; set {}", provider.key_variable())));
         }
 
         let url = base_url.with_user();
@@ -214,10 +202,7 @@ impl Endpoint {
 
         let host = url.host_str().unwrap_or_default();
         let loopback = host == "localhost"
-            || host
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback());
+            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let name = match provider {
             Provider::Compatible => {
                 format!("compat:{}#{}", base_url.without_user(), target.model)
@@ -234,9 +219,7 @@ impl Endpoint {
             has_key: key.is_some(),
             loopback,
             https: url.scheme() == "https",
-            key: key
-                .map(|key| key.0.clone())
-                .filter(|key| key.len() >= UNMISTAKABLE),
+            key: key.map(|key| key.0.clone()).filter(|key| key.len() >= UNMISTAKABLE),
             secrets,
         })
     }
@@ -253,11 +236,7 @@ impl Endpoint {
     /// What a server reported without any key, user or password.
     pub(super) fn hide_secrets(&self, text: String) -> String {
         self.secrets.iter().fold(text, |text, secret| {
-            if text.contains(secret.as_str()) {
-                text.replace(secret.as_str(), "…")
-            } else {
-                text
-            }
+            if text.contains(secret.as_str()) { text.replace(secret.as_str(), "…") } else { text }
         })
     }
 }
@@ -274,9 +253,7 @@ fn percent_decoded(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let pair = (bytes[at] == b'%')
-            .then(|| Some((hex(*bytes.get(at + 1)?)?, hex(*bytes.get(at + 2)?)?)))
-            .flatten();
+        let pair = (bytes[at] == b'%').then(|| Some((hex(*bytes.get(at + 1)?)?, hex(*bytes.get(at + 2)?)?))).flatten();
         if let Some((high, low)) = pair {
             decoded.push((high * 16 + low) as u8);
             at += 3;
@@ -295,69 +272,26 @@ mod tests {
     #[test]
     fn addresses_and_names() {
         let cases = [
-            (
-                Provider::OpenAi,
-                Some("http://h:1"),
-                "http://h:1/v1/chat/completions",
-                "openai:m",
-            ),
-            (
-                Provider::OpenAi,
-                Some("https://h/x/"),
-                "https://h/x/chat/completions",
-                "openai:m",
-            ),
-            (
-                Provider::Anthropic,
-                Some("https://h"),
-                "https://h/v1/messages",
-                "anthropic:m",
-            ),
-            (
-                Provider::Ollama,
-                None,
-                "http://localhost:11434/api/chat",
-                "ollama:m",
-            ),
-            (
-                Provider::Ollama,
-                Some("http://h/o"),
-                "http://h/o/api/chat",
-                "ollama:m",
-            ),
-            (
-                Provider::LmStudio,
-                None,
-                "http://localhost:1234/v1/chat/completions",
-                "lmstudio:m",
-            ),
-            (
-                Provider::Compatible,
-                Some("http://me:pass@h:1"),
-                "http://h:1/v1/chat/completions",
-                "compat:http://h:1#m",
-            ),
+            (Provider::OpenAi, Some("http://h:1"), "http://h:1/v1/chat/completions", "openai:m"),
+            (Provider::OpenAi, Some("https://h/x/"), "https://h/x/chat/completions", "openai:m"),
+            (Provider::Anthropic, Some("https://h"), "https://h/v1/messages", "anthropic:m"),
+            (Provider::Ollama, None, "http://localhost:11434/api/chat", "ollama:m"),
+            (Provider::Ollama, Some("http://h/o"), "http://h/o/api/chat", "ollama:m"),
+            (Provider::LmStudio, None, "http://localhost:1234/v1/chat/completions", "lmstudio:m"),
+            (Provider::Compatible, Some("http://me:pass@h:1"), "http://h:1/v1/chat/completions", "compat:http://h:1#m"),
         ];
         for (provider, base, url, name) in cases {
             let mut target = RemoteTarget::new(provider, "m");
             target.base_url = base.map(|base| BaseUrl::parse(base).unwrap());
             let endpoint = Endpoint::new(&target).unwrap();
-            assert_eq!(
-                (endpoint.chat_url.as_str(), endpoint.name.as_str()),
-                (url, name)
-            );
+            assert_eq!((endpoint.chat_url.as_str(), endpoint.name.as_str()), (url, name));
         }
     }
 
     #[test]
     fn a_missing_key_is_named_before_any_call() {
-        for (provider, variable) in [
-            (Provider::OpenAi, "OPENAI_API_KEY"),
-            (Provider::Anthropic, "ANTHROPIC_API_KEY"),
-        ] {
-            let error = Endpoint::new(&RemoteTarget::new(provider, "m"))
-                .err()
-                .unwrap();
+        for (provider, variable) in [(Provider::OpenAi, "OPENAI_API_KEY"), (Provider::Anthropic, "ANTHROPIC_API_KEY")] {
+            let error = Endpoint::new(&RemoteTarget::new(provider, "m")).err().unwrap();
             assert!(error.to_string().contains(variable), "{error}");
         }
     }
@@ -371,9 +305,6 @@ mod tests {
         let endpoint = Endpoint::new(&target).unwrap();
         let hidden = endpoint.hide_secrets("someone p@ssword p%40ssword sk-123456 kept".to_owned());
         assert_eq!(hidden, "… … … … kept");
-        assert_eq!(
-            endpoint.headers,
-            [("authorization", "Bearer sk-123456".to_owned())]
-        );
+        assert_eq!(endpoint.headers, [("authorization", "Bearer sk-123456".to_owned())]);
     }
 }

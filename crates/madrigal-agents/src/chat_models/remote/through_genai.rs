@@ -16,8 +16,8 @@ use std::task::Poll;
 use futures::StreamExt as _;
 use genai::adapter::AdapterKind;
 use genai::chat::{
-    ChatFrameSink, ChatMessage, ChatOptions, ChatRequest, ChatStreamEvent, FrameCtx, RawFrameRef,
-    ReasoningEffort, StopReason, Usage,
+    ChatFrameSink, ChatMessage, ChatOptions, ChatRequest, ChatStreamEvent, FrameCtx, RawFrameRef, ReasoningEffort,
+    StopReason, Usage,
 };
 use genai::resolver::{AuthData, Endpoint as BaseAddress};
 use genai::{Headers, ModelIden, ServiceTarget};
@@ -43,16 +43,10 @@ const WAKES_FOR_REPLY: u32 = 1024;
 /// Anthropic insists on a limit.
 const ANTHROPIC_MAX_TOKENS: u32 = 1024;
 
-pub(super) fn client(
-    endpoint: &Endpoint,
-    timeouts: &Timeouts,
-) -> Result<genai::Client, ConnectionError> {
+pub(super) fn client(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<genai::Client, ConnectionError> {
     let http = connection::client(endpoint, timeouts)?;
     // With a client given there is nothing left that could fail.
-    genai::Client::builder()
-        .with_reqwest(http)
-        .build()
-        .map_err(|error| ConnectionError::Library(error.to_string()))
+    genai::Client::builder().with_reqwest(http).build().map_err(|error| ConnectionError::Library(error.to_string()))
 }
 
 pub(super) async fn speak(
@@ -109,9 +103,7 @@ async fn apart(speaker: Speaker) -> Result<End, Failure> {
     std::thread::Builder::new()
         .name("remote call".to_owned())
         .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let end = match runtime {
                 Ok(runtime) => runtime.block_on(async {
                     tokio::select! {
@@ -127,8 +119,7 @@ async fn apart(speaker: Speaker) -> Result<End, Failure> {
             }
         })
         .map_err(|error| broken(&error.to_string()))?;
-    end.await
-        .unwrap_or_else(|_| Err(broken("its thread ended")))
+    end.await.unwrap_or_else(|_| Err(broken("its thread ended")))
 }
 
 /// A call with all that it needs.
@@ -170,21 +161,13 @@ impl Speaker {
         let target = target(&self.endpoint);
         let sink = Arc::<Received>::clone(&self.received);
         let options = self.options.clone().with_raw_frame_sink_arc(sink);
-        if self.stream {
-            self.streamed(target, &options).await
-        } else {
-            self.unstreamed(target, &options).await
-        }
+        if self.stream { self.streamed(target, &options).await } else { self.unstreamed(target, &options).await }
     }
 
     async fn streamed(self, target: ServiceTarget, options: &ChatOptions) -> Result<End, Failure> {
         let failure = |error| Failure::of_genai(&self.endpoint, &self.timeouts, &error);
-        let mut stream = self
-            .client
-            .exec_chat_stream(target, self.request, Some(options))
-            .await
-            .map_err(failure)?
-            .stream;
+        let mut stream =
+            self.client.exec_chat_stream(target, self.request, Some(options)).await.map_err(failure)?.stream;
         loop {
             match bounded(stream.next(), WAKES_FOR_EVENT, &self.received).await? {
                 // The wire's own end of the message has not come.
@@ -210,11 +193,7 @@ impl Speaker {
         }
     }
 
-    async fn unstreamed(
-        self,
-        target: ServiceTarget,
-        options: &ChatOptions,
-    ) -> Result<End, Failure> {
+    async fn unstreamed(self, target: ServiceTarget, options: &ChatOptions) -> Result<End, Failure> {
         let reply = self.client.exec_chat(target, self.request, Some(options));
         let limit = self.timeouts.unstreamed;
         let reply = tokio::time::timeout(limit, bounded(reply, WAKES_FOR_REPLY, &self.received))
@@ -241,18 +220,12 @@ fn target(endpoint: &Endpoint) -> ServiceTarget {
         Provider::Anthropic => AdapterKind::Anthropic,
         _ => AdapterKind::OpenAI,
     };
-    let headers: Vec<(String, String)> = endpoint
-        .headers
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
-        .collect();
+    let headers: Vec<(String, String)> =
+        endpoint.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     ServiceTarget {
         endpoint: BaseAddress::from_owned(format!("{}/", endpoint.shown)),
         // Exactly these headers: without it, no key would mean an empty one, or one from the environment.
-        auth: AuthData::RequestOverride {
-            url: endpoint.chat_url.clone(),
-            headers: Headers::from(headers),
-        },
+        auth: AuthData::RequestOverride { url: endpoint.chat_url.clone(), headers: Headers::from(headers) },
         model: ModelIden::new(kind, name_for_genai(endpoint)),
     }
 }
@@ -325,10 +298,7 @@ fn options(call: &Call<'_>) -> ChatOptions {
 
 /// The same decimal number in double precision: 0.7, not 0.699999988079071.
 pub(super) fn decimal(value: f32) -> f64 {
-    value
-        .to_string()
-        .parse()
-        .unwrap_or_else(|_| f64::from(value))
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }
 
 /// Bytes of decoded frames.
@@ -342,11 +312,7 @@ impl ChatFrameSink for Received {
 }
 
 /// Runs `future`, but gives up when it was woken too often or too much was received.
-async fn bounded<F: Future>(
-    future: F,
-    limit: u32,
-    received: &Received,
-) -> Result<F::Output, Failure> {
+async fn bounded<F: Future>(future: F, limit: u32, received: &Received) -> Result<F::Output, Failure> {
     let mut future = pin!(future);
     let mut wakes = 0;
     std::future::poll_fn(|context| {

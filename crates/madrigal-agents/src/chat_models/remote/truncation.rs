@@ -30,11 +30,7 @@ impl TruncationWatch {
         limit: Option<u32>,
     ) -> Option<String> {
         let tokens = tokens?;
-        let sent = Sent {
-            messages: prompt.messages.len(),
-            bytes: prompt.bytes(),
-            tokens,
-        };
+        let sent = Sent { messages: prompt.messages.len(), bytes: prompt.bytes(), tokens };
         let last = self.last.replace(sent);
         if let Some(window) = window.filter(|&window| tokens as usize >= window) {
             return Some(format!(
@@ -71,26 +67,14 @@ mod tests {
     use super::*;
 
     fn prompt(messages: usize) -> Prompt {
-        Prompt {
-            system: None,
-            messages: vec![
-                Message {
-                    role: Role::User,
-                    text: "twelve bytes".to_owned()
-                };
-                messages
-            ],
-        }
+        Prompt { system: None, messages: vec![Message { role: Role::User, text: "twelve bytes".to_owned() }; messages] }
     }
 
     #[test]
     fn a_growing_prompt_that_does_not_grow_is_noticed() {
         let mut watch = TruncationWatch::default();
-        let mut judge = |messages, tokens| {
-            watch
-                .judge(&prompt(messages), tokens, Some(5), Some(100), false, None)
-                .is_some()
-        };
+        let mut judge =
+            |messages, tokens| watch.judge(&prompt(messages), tokens, Some(5), Some(100), false, None).is_some();
         assert!(!judge(1, Some(10)));
         assert!(!judge(3, Some(30)));
         assert!(!judge(5, None), "nothing is known");
@@ -104,14 +88,7 @@ mod tests {
     fn a_reply_without_room_is_noticed() {
         let judge = |completion, cut_short, limit| {
             TruncationWatch::default()
-                .judge(
-                    &prompt(1),
-                    Some(90),
-                    Some(completion),
-                    Some(100),
-                    cut_short,
-                    limit,
-                )
+                .judge(&prompt(1), Some(90), Some(completion), Some(100), cut_short, limit)
                 .is_some()
         };
         assert!(judge(10, true, None));
