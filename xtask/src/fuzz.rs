@@ -11,7 +11,7 @@ use crate::check::succeeds;
 use crate::failure::Failure;
 
 const MANIFEST: &str = "fuzz/Cargo.toml";
-const TARGETS: &str = "fuzz/targets";
+const TARGETS: &str = "fuzz/src/bin";
 
 /// What libFuzzer needs from the compiler: counters per edge, compared values, and faults instead of silence.
 const FLAGS: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \

@@ -29,7 +29,7 @@ cargo xtask TASK
   check                        formatting, clippy, rustdoc, tidy, dependencies, spelling, generated documents
   tidy [ROOT]                  the invariants of ARCHITECTURE.md, over this tree or another one
   docs                         write the generated documents anew
-  fuzz TARGET [--seconds N]    feed TARGET (a file of fuzz/targets/) with mutated input; without TARGET: name them
+  fuzz TARGET [--seconds N]    feed TARGET (a file of fuzz/src/bin/) with mutated input; without TARGET: name them
 ";
 
 fn main() -> ExitCode {

@@ -272,6 +272,8 @@ fn names_say_what_is_inside() {
         &[("crates/madrigal-engine/src/common_prefix.rs", "//! X.\n")],
         &[],
     );
+    check(&[("docs/utils.md", "")], &[("docs/utils.md", "names")]);
+    check(&[("docs/product-manager.md", "")], &[]);
 }
 
 #[test]

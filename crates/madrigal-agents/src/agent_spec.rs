@@ -40,41 +40,26 @@ impl AgentSpec {
     /// # Errors
     /// When no persona is named, or something that is no chat model follows the `@`.
     pub fn parse(text: &str, exists: impl Fn(&Path) -> bool) -> Result<Self, AgentSpecError> {
-        let alone = |persona: &str| Self {
-            persona: persona.to_owned(),
-            model: None,
-        };
+        let alone = |persona: &str| Self { persona: persona.to_owned(), model: None };
         if !text.contains('@') || exists(Path::new(text)) {
             return if text.trim().is_empty() {
-                Err(AgentSpecError::NoPersona {
-                    shown: text.to_owned(),
-                })
+                Err(AgentSpecError::NoPersona { shown: text.to_owned() })
             } else {
                 Ok(alone(text))
             };
         }
-        let sides = || {
-            text.match_indices('@')
-                .map(|(at, _)| (&text[..at], &text[at + 1..]))
-        };
-        let split = sides().rev().find_map(|(persona, model)| {
-            Some((persona, ModelName::parse_with(model, &exists).ok()?))
-        });
+        let sides = || text.match_indices('@').map(|(at, _)| (&text[..at], &text[at + 1..]));
+        let split =
+            sides().rev().find_map(|(persona, model)| Some((persona, ModelName::parse_with(model, &exists).ok()?)));
         if let Some((persona, model)) = split {
             if persona.trim().is_empty() {
-                return Err(AgentSpecError::NoPersona {
-                    shown: format!("@{model}"),
-                });
+                return Err(AgentSpecError::NoPersona { shown: format!("@{model}") });
             }
-            return Ok(Self {
-                persona: persona.to_owned(),
-                model: Some(model),
-            });
+            return Ok(Self { persona: persona.to_owned(), model: Some(model) });
         }
         // The most telling complaint: about a side whose scheme is known, else about the last one.
-        let complaints: Vec<ModelNameError> = sides()
-            .filter_map(|(_, model)| ModelName::parse_with(model, &exists).err())
-            .collect();
+        let complaints: Vec<ModelNameError> =
+            sides().filter_map(|(_, model)| ModelName::parse_with(model, &exists).err()).collect();
         let telling = complaints
             .iter()
             .find(|error| !matches!(error, ModelNameError::Unknown { .. }))
@@ -89,9 +74,7 @@ impl AgentSpec {
 impl fmt::Display for AgentSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.persona)?;
-        self.model
-            .as_ref()
-            .map_or(Ok(()), |model| write!(f, "@{model}"))
+        self.model.as_ref().map_or(Ok(()), |model| write!(f, "@{model}"))
     }
 }
 
@@ -103,9 +86,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<AgentSpec, AgentSpecError> {
         let files = ["odd@name.md", "models/m.gguf"];
-        AgentSpec::parse(text, |path| {
-            files.iter().any(|file| path == Path::new(file))
-        })
+        AgentSpec::parse(text, |path| files.iter().any(|file| path == Path::new(file)))
     }
 
     #[test]
@@ -113,22 +94,10 @@ mod tests {
         let cases = [
             ("physicist", "physicist", None),
             ("doctor@openai:gpt-4o", "doctor", Some("openai:gpt-4o")),
-            (
-                "doctor@ollama:llama3:8b",
-                "doctor",
-                Some("ollama:llama3:8b"),
-            ),
-            (
-                "doctor@anthropic:claude@2024",
-                "doctor",
-                Some("anthropic:claude@2024"),
-            ),
+            ("doctor@ollama:llama3:8b", "doctor", Some("ollama:llama3:8b")),
+            ("doctor@anthropic:claude@2024", "doctor", Some("anthropic:claude@2024")),
             ("me@home/bob.md@parry", "me@home/bob.md", Some("parry")),
-            (
-                "bob@compat:http://u:p@host/v1#m",
-                "bob",
-                Some("compat:http://host/v1#m"),
-            ),
+            ("bob@compat:http://u:p@host/v1#m", "bob", Some("compat:http://host/v1#m")),
             ("odd@name.md", "odd@name.md", None),
             ("odd@name.md@human", "odd@name.md", Some("human")),
             ("bob@models/m.gguf", "bob", Some("file:models/m.gguf")),
@@ -136,31 +105,17 @@ mod tests {
         for (text, persona, model) in cases {
             let spec = parse(text).unwrap();
             assert_eq!(spec.persona, persona, "{text}");
-            assert_eq!(
-                spec.model.map(|model| model.to_string()).as_deref(),
-                model,
-                "{text}"
-            );
+            assert_eq!(spec.model.map(|model| model.to_string()).as_deref(), model, "{text}");
         }
     }
 
     #[test]
     fn errors_point_at_the_wrong_side() {
-        let errors: Vec<String> = [
-            "",
-            "@doctor",
-            "doctor@",
-            "doctor@opnai:x",
-            "bob@compat:http://u:p@host",
-        ]
-        .into_iter()
-        .map(|text| parse(text).unwrap_err().to_string())
-        .collect();
-        insta::assert_snapshot!(
-            errors
-                .join("\n")
-                .replace(crate::model_name::GRAMMAR, "GRAMMAR")
-        );
+        let errors: Vec<String> = ["", "@doctor", "doctor@", "doctor@opnai:x", "bob@compat:http://u:p@host"]
+            .into_iter()
+            .map(|text| parse(text).unwrap_err().to_string())
+            .collect();
+        insta::assert_snapshot!(errors.join("\n").replace(crate::model_name::GRAMMAR, "GRAMMAR"));
     }
 
     proptest! {

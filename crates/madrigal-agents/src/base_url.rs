@@ -25,10 +25,7 @@ impl BaseUrl {
     /// # Errors
     /// When it is no `http` or `https` address, or has a query or a fragment.
     pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
-        let refuse = |reason: &str| BaseUrlError {
-            shown: hide_users(text).into_owned(),
-            reason: reason.to_owned(),
-        };
+        let refuse = |reason: &str| BaseUrlError { shown: hide_users(text).into_owned(), reason: reason.to_owned() };
         // The URL standard would silently drop or encode these.
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(refuse("it contains white space"));
@@ -89,10 +86,7 @@ pub fn hide_users(text: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(text.len());
     for word in text.split_inclusive(char::is_whitespace) {
-        match word
-            .split_once("://")
-            .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)))
-        {
+        match word.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
             Some((scheme, rest)) => {
                 shown.push_str(scheme);
                 shown.push_str("://");
@@ -122,13 +116,7 @@ mod tests {
             "http//user:s3cret@h://s3cret@x",
         ] {
             let error = BaseUrl::parse(bad).unwrap_err().to_string();
-            assert!(
-                !error
-                    .split("://")
-                    .skip(1)
-                    .any(|part| part.contains("s3cret")),
-                "{error}"
-            );
+            assert!(!error.split("://").skip(1).any(|part| part.contains("s3cret")), "{error}");
         }
     }
 
@@ -158,10 +146,7 @@ mod tests {
         let cases = [
             ("plain text, me@home", "plain text, me@home"),
             ("compt:http://u:p@h/v1#m", "compt:http://h/v1#m"),
-            (
-                "see https://u:p/x@h and http://a@b now",
-                "see https://h and http://b now",
-            ),
+            ("see https://u:p/x@h and http://a@b now", "see https://h and http://b now"),
             ("https://example.org/x", "https://example.org/x"),
         ];
         for (text, shown) in cases {

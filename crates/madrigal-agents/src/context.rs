@@ -94,28 +94,10 @@ mod tests {
     #[test]
     fn the_fewest_oldest_messages_leave_and_the_last_one_stays() {
         let said = |id: u32, text: &str| {
-            Arc::new(Said {
-                id: MessageId(id),
-                agent: Some("A".to_owned()),
-                text: text.to_owned(),
-                ids: None,
-            })
+            Arc::new(Said { id: MessageId(id), agent: Some("A".to_owned()), text: text.to_owned(), ids: None })
         };
-        let said = vec![
-            said(1, "aaaa"),
-            said(2, "bb"),
-            said(3, "c"),
-            said(4, "dddd"),
-        ];
-        let count = |context: &Context| {
-            Ok::<_, ()>(
-                context
-                    .said
-                    .iter()
-                    .map(|said| said.text.len())
-                    .sum::<usize>(),
-            )
-        };
+        let said = vec![said(1, "aaaa"), said(2, "bb"), said(3, "c"), said(4, "dddd")];
+        let count = |context: &Context| Ok::<_, ()>(context.said.iter().map(|said| said.text.len()).sum::<usize>());
         for (target, left) in [(11, 4), (10, 3), (7, 3), (6, 2), (5, 2), (4, 1), (0, 1)] {
             let mut context = Context {
                 agent: "A".to_owned(),

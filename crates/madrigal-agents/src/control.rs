@@ -68,18 +68,10 @@ mod tests {
         let cases = [
             ("/bye", "", Some(ControlWord::Bye)),
             ("  /BYE \n", "", Some(ControlWord::Bye)),
-            (
-                "It was a pleasure.\n\n/Bye",
-                "It was a pleasure.",
-                Some(ControlWord::Bye),
-            ),
+            ("It was a pleasure.\n\n/Bye", "It was a pleasure.", Some(ControlWord::Bye)),
             ("/quit", "", Some(ControlWord::End)),
             ("a\n/exit\n", "a", Some(ControlWord::End)),
-            (
-                "I would never say /bye to you.",
-                "I would never say /bye to you.",
-                None,
-            ),
+            ("I would never say /bye to you.", "I would never say /bye to you.", None),
             ("I say /bye", "I say /bye", None),
             ("/bye\nbut wait", "/bye\nbut wait", None),
             ("/byebye", "/byebye", None),

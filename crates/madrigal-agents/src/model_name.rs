@@ -79,9 +79,7 @@ impl Provider {
     }
 
     fn of_scheme(scheme: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|provider| provider.scheme() == scheme)
+        Self::ALL.into_iter().find(|provider| provider.scheme() == scheme)
     }
 }
 
@@ -97,15 +95,7 @@ const WORDS: [(&str, ModelName); 4] = [
 ];
 
 /// What may stand before the first colon.
-const SCHEMES: [&str; 7] = [
-    "file",
-    "hf",
-    "openai",
-    "anthropic",
-    "ollama",
-    "lmstudio",
-    "compat",
-];
+const SCHEMES: [&str; 7] = ["file", "hf", "openai", "anthropic", "ollama", "lmstudio", "compat"];
 
 /// Why a text is no chat model name. Completes "failed to …"; holds no user part of an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,25 +126,15 @@ pub enum ModelNameError {
 }
 
 pub(crate) fn suggestion(nearest: Option<&str>) -> String {
-    nearest
-        .map(|name| format!(" (did you mean `{name}`?)"))
-        .unwrap_or_default()
+    nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
 /// The candidate most like `given`, if one is like it at all.
-pub(crate) fn nearest<'a>(
-    given: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::jaro_winkler(&given, &candidate.to_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::jaro_winkler(&given, &candidate.to_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness >= 0.75)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
@@ -167,10 +147,7 @@ impl ModelName {
     ///
     /// # Errors
     /// When the text is neither.
-    pub fn parse_with(
-        text: &str,
-        exists: impl FnOnce(&Path) -> bool,
-    ) -> Result<Self, ModelNameError> {
+    pub fn parse_with(text: &str, exists: impl FnOnce(&Path) -> bool) -> Result<Self, ModelNameError> {
         match text.parse() {
             Err(ModelNameError::Unknown { .. }) if is_clean(text) && exists(Path::new(text)) => {
                 Ok(Self::File(PathBuf::from(text)))
@@ -186,41 +163,26 @@ impl ModelName {
     }
 
     fn parse_scheme(scheme: &str, rest: &str, text: &str) -> Result<Self, ModelNameError> {
-        let malformed = |reason, expected| ModelNameError::Malformed {
-            shown: hide_users(text).into_owned(),
-            reason,
-            expected,
-        };
+        let malformed =
+            |reason, expected| ModelNameError::Malformed { shown: hide_users(text).into_owned(), reason, expected };
         if !is_clean(rest) {
             let expected = "SCHEME:NAME";
-            return Err(malformed(
-                "nothing follows the colon, or white space does",
-                expected,
-            ));
+            return Err(malformed("nothing follows the colon, or white space does", expected));
         }
         if let Some(provider) = Provider::of_scheme(scheme) {
-            return Ok(Self::Provider {
-                provider,
-                model: rest.to_owned(),
-            });
+            return Ok(Self::Provider { provider, model: rest.to_owned() });
         }
         match scheme {
             "file" => Ok(Self::File(PathBuf::from(rest))),
-            "hf" => {
-                parse_hf(rest).map_err(|reason| malformed(reason, "hf:OWNER/REPO[:FILE-OR-QUANT]"))
-            }
+            "hf" => parse_hf(rest).map_err(|reason| malformed(reason, "hf:OWNER/REPO[:FILE-OR-QUANT]")),
             "compat" => {
                 let expected = "compat:BASE_URL#MODEL";
-                let (base_url, model) = rest
-                    .split_once('#')
-                    .ok_or_else(|| malformed("no `#` separates address and model", expected))?;
+                let (base_url, model) =
+                    rest.split_once('#').ok_or_else(|| malformed("no `#` separates address and model", expected))?;
                 if !is_clean(model) {
                     return Err(malformed("no model follows the `#`", expected));
                 }
-                Ok(Self::Compat {
-                    base_url: BaseUrl::parse(base_url)?,
-                    model: model.to_owned(),
-                })
+                Ok(Self::Compat { base_url: BaseUrl::parse(base_url)?, model: model.to_owned() })
             }
             _ => Err(ModelNameError::Unknown {
                 shown: hide_users(text).into_owned(),
@@ -241,12 +203,9 @@ fn parse_hf(rest: &str) -> Result<ModelName, &'static str> {
         Some((repository, file)) => (repository, Some(file)),
         None => (rest, None),
     };
-    let (owner, repo) = repository
-        .split_once('/')
-        .ok_or("no `/` separates owner and repository")?;
+    let (owner, repo) = repository.split_once('/').ok_or("no `/` separates owner and repository")?;
     let is_word = |word: &str| {
-        word.chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
             && word.chars().any(|c| c.is_ascii_alphanumeric())
     };
     if !is_word(owner) || !is_word(repo) {
@@ -254,18 +213,12 @@ fn parse_hf(rest: &str) -> Result<ModelName, &'static str> {
     }
     // The file becomes part of an address and of a path in the cache.
     let is_inside = |file: &str| {
-        is_clean(file)
-            && !file.contains('\\')
-            && file.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        is_clean(file) && !file.contains('\\') && file.split('/').all(|part| !matches!(part, "" | "." | ".."))
     };
     if !file.is_none_or(is_inside) {
         return Err("the file is not a path inside the repository");
     }
-    Ok(ModelName::Hf {
-        owner: owner.to_owned(),
-        repo: repo.to_owned(),
-        file: file.map(str::to_owned),
-    })
+    Ok(ModelName::Hf { owner: owner.to_owned(), repo: repo.to_owned(), file: file.map(str::to_owned) })
 }
 
 impl FromStr for ModelName {
@@ -341,9 +294,7 @@ mod tests {
         let name: ModelName = "compat:https://user:pw@host/v1#m".parse().unwrap();
         assert_eq!(name.to_string(), "compat:https://host/v1#m");
         assert!(!format!("{name:?}").contains("pw"));
-        let ModelName::Compat { base_url, .. } = &name else {
-            panic!("{name:?}")
-        };
+        let ModelName::Compat { base_url, .. } = &name else { panic!("{name:?}") };
         assert_eq!(base_url.with_user().password(), Some("pw"));
         for bad in [
             "compat:https://user:pw@host/v1",
@@ -368,10 +319,7 @@ mod tests {
             ("../n.gguf", Err(())),
         ];
         for (text, expected) in cases {
-            assert_eq!(
-                ModelName::parse_with(text, exists).map_err(|_| ()),
-                expected
-            );
+            assert_eq!(ModelName::parse_with(text, exists).map_err(|_| ()), expected);
         }
     }
 

@@ -116,13 +116,12 @@ impl PromptBuilder {
             add_generation_prompt: open_turn,
             now: every_day(),
         })?;
-        let mut out = Writer { tokenizer: &self.tokenizer, encoded: &mut self.encoded, ids: Vec::new(), text: String::new() };
+        let mut out =
+            Writer { tokenizer: &self.tokenizer, encoded: &mut self.encoded, ids: Vec::new(), text: String::new() };
         let mut rest = rendered.as_str();
-        if let Some(bos) = self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos()) {
-            if !self.tokenizer.piece(bos).is_some_and(|piece| rest.starts_with(&piece)) {
-                out.ids.push(bos);
-            }
-        }
+        let bos = self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos());
+        let written = |bos: &u32| self.tokenizer.piece(*bos).is_some_and(|piece| rest.starts_with(&piece));
+        out.ids.extend(bos.filter(|bos| !written(bos)));
         while let Some(at) = rest.find(MARK[0]) {
             let (markup, marked) = rest.split_at(at);
             let (index, after) = marked[MARK[0].len_utf8()..].split_once(MARK[1]).ok_or(PromptError::Mark)?;

@@ -23,9 +23,7 @@ impl Sampling {
     /// Tokens kept free for a reply in a window: what was asked for, but at most a quarter of the window.
     #[must_use]
     pub fn reply_limit(&self, window: usize) -> usize {
-        let wanted = self
-            .max_tokens
-            .map_or(Self::DEFAULT_MAX_TOKENS, |tokens| tokens as usize);
+        let wanted = self.max_tokens.map_or(Self::DEFAULT_MAX_TOKENS, |tokens| tokens as usize);
         wanted.min(window / 4)
     }
 }

@@ -244,11 +244,7 @@ impl Conversation {
     }
 
     /// Sets the conversation in motion: the seed prompt is heard by all, or the first speaker gets `/start`.
-    fn open(
-        &mut self,
-        record: &mut Record<'_>,
-        on: &mut (dyn FnMut(Happening<'_>) + Send),
-    ) -> Result<(), RecordError> {
+    fn open(&mut self, record: &mut Record<'_>, on: &mut (dyn FnMut(Happening<'_>) + Send)) -> Result<(), RecordError> {
         for notice in &self.notices {
             put(record, 0, notice, on)?;
         }
@@ -413,12 +409,8 @@ impl Conversation {
             at_ms,
         };
         put(record, turn, &Event::Message(message), on)?;
-        let said = Arc::new(Said {
-            id,
-            agent: Some(speaker.clone()),
-            text: reply.text.clone(),
-            ids: reply.ids.clone(),
-        });
+        let said =
+            Arc::new(Said { id, agent: Some(speaker.clone()), text: reply.text.clone(), ids: reply.ids.clone() });
         for listener in &mut self.seats {
             listener.hear(Arc::clone(&said));
         }

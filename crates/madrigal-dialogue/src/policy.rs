@@ -41,10 +41,7 @@ impl TurnOrder {
             TurnPolicy::Fixed(order) => order
                 .iter()
                 .map(|wanted| {
-                    names
-                        .iter()
-                        .position(|name| name.eq_ignore_ascii_case(wanted))
-                        .ok_or_else(|| unknown(wanted))
+                    names.iter().position(|name| name.eq_ignore_ascii_case(wanted)).ok_or_else(|| unknown(wanted))
                 })
                 .collect::<Result<Vec<_>, _>>()?,
         };

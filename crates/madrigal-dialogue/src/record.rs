@@ -67,9 +67,7 @@ impl<'j> Record<'j> {
         let past: Vec<Event> = past;
         let past = past
             .into_iter()
-            .filter(|event| {
-                !matches!(event, Event::Retry { .. } | Event::Discarded { .. } | Event::Resumed { .. })
-            })
+            .filter(|event| !matches!(event, Event::Retry { .. } | Event::Discarded { .. } | Event::Resumed { .. }))
             .collect();
         Self { past, notices, writer, differences: Vec::new(), base_ms }
     }

@@ -33,8 +33,7 @@ impl Seat {
         sampling: Sampling,
         table: Vec<String>,
     ) -> Self {
-        let context =
-            Context { agent: name.clone(), table, instructions, seed_prompt: None, said: Vec::new() };
+        let context = Context { agent: name.clone(), table, instructions, seed_prompt: None, said: Vec::new() };
         Self { name, model, sampling, context }
     }
 

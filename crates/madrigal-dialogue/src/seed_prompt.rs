@@ -6,7 +6,9 @@ use mail_parser::MessageParser;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SeedPromptError {
     /// Nothing but white space.
-    #[error("read the seed prompt from {origin}: it is empty; write a question or a statement that sets the talk in motion")]
+    #[error(
+        "read the seed prompt from {origin}: it is empty; write a question or a statement that sets the talk in motion"
+    )]
     Empty {
         /// Where it came from.
         origin: String,

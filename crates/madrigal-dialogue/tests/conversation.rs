@@ -1,5 +1,7 @@
 //! The loop: control words, stop rules, interrupts, and that running, resuming, forking and verifying agree.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use madrigal_agents::chat_model::{ChatModel, Reply};
@@ -29,9 +31,8 @@ fn header() -> Header {
 
 fn seats(models: Vec<(&str, Box<dyn ChatModel>)>) -> Vec<Seat> {
     let names: Vec<String> = models.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let seat = |(name, model): (&str, _)| {
-        Seat::new(name.to_owned(), model, String::new(), Sampling::default(), names.clone())
-    };
+    let seat =
+        |(name, model): (&str, _)| Seat::new(name.to_owned(), model, String::new(), Sampling::default(), names.clone());
     models.into_iter().map(seat).collect()
 }
 

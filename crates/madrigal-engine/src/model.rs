@@ -135,6 +135,16 @@ impl Model {
         &self.template
     }
 
+    /// The tokens that end a text. With a chat template, any of the well-known ends of a turn may; without one, only
+    /// the model's own do, as in transformers.
+    #[must_use]
+    pub fn end_ids(&self) -> &[u32] {
+        match self.tokenizer.own_eos_ids() {
+            own if self.template.is_plain() && !own.is_empty() => own,
+            _ => self.tokenizer.eos_ids(),
+        }
+    }
+
     /// Every file that the model was read from, with what it is to the model: `weights`, `tokenizer`, `config` or `template`.
     /// Journals record the hash of each.
     #[must_use]

@@ -4,9 +4,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use madrigal_journal::event::{
-    Event, Finish, FormatVersion, Header, Message, MessageId, RunEnded, Source, Stopped,
-};
+use madrigal_journal::event::{Event, Finish, FormatVersion, Header, Message, MessageId, RunEnded, Source, Stopped};
 use madrigal_journal::{Chain, Journal, JournalWriter};
 
 const EVENTS: u32 = 100_000;

@@ -78,19 +78,11 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    pub(crate) const START: Self = Self {
-        next: Seq(0),
-        head: LineHash::BEFORE_HEADER,
-        ended: false,
-    };
+    pub(crate) const START: Self = Self { next: Seq(0), head: LineHash::BEFORE_HEADER, ended: false };
 
     /// The place after a line with this hash; `event` is `None` for the header.
     pub(crate) fn after(self, hash: LineHash, event: Option<&Event>) -> Self {
-        Self {
-            next: self.next.next(),
-            head: hash,
-            ended: matches!(event, Some(Event::RunEnded(_))),
-        }
+        Self { next: self.next.next(), head: hash, ended: matches!(event, Some(Event::RunEnded(_))) }
     }
 
     /// Whether `event` may come here.
@@ -161,11 +153,7 @@ impl Position {
         {
             let content = &tail[..opening.len() + at];
             let ending = LineHash::of(self.head, content).ending();
-            return if ending.as_bytes().starts_with(&inside[at..]) {
-                Ok(())
-            } else {
-                Err(Flaw::Hash.into())
-            };
+            return if ending.as_bytes().starts_with(&inside[at..]) { Ok(()) } else { Err(Flaw::Hash.into()) };
         }
         if self.next == Seq(0)
             && let Some(format) = unknown_format(inside)
@@ -193,11 +181,7 @@ impl Position {
             };
         }
         let event = line::decode(inside, true)?;
-        if self.admits(&event) {
-            Ok(Record::Event(event))
-        } else {
-            Err(Unread::AfterEnd)
-        }
+        if self.admits(&event) { Ok(Record::Event(event)) } else { Err(Unread::AfterEnd) }
     }
 }
 

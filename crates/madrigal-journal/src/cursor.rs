@@ -78,10 +78,7 @@ impl Cursor {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, CursorError> {
-        let file = File::open(path).map_err(|source| CursorError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = File::open(path).map_err(|source| CursorError::Read { path: path.to_owned(), source })?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -99,10 +96,7 @@ impl Cursor {
     /// # Errors
     /// When the file cannot be read, is of another format, or its next line is broken. The cursor stays before that
     /// line.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator that has ended does not go on, this one may"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "an iterator that has ended does not go on, this one may")]
     pub fn next(&mut self) -> Result<Option<Event>, CursorError> {
         let mut read_anew = false;
         loop {
@@ -163,10 +157,7 @@ impl Cursor {
             if self.searched - self.given > MAX_LINE_BYTES {
                 return Err(self.refused(Refusal::Flaw(Flaw::TooLong)));
             }
-            let read = self.read_on().map_err(|source| CursorError::Read {
-                path: self.path.clone(),
-                source,
-            })?;
+            let read = self.read_on().map_err(|source| CursorError::Read { path: self.path.clone(), source })?;
             if read == 0 {
                 // The partial line is read again next time: it may be cut until then.
                 self.forget_ahead();
@@ -183,10 +174,7 @@ impl Cursor {
         self.given = 0;
         let held = self.ahead.len();
         self.file.seek(SeekFrom::Start(self.offset + held as u64))?;
-        self.file
-            .by_ref()
-            .take(CHUNK_BYTES as u64)
-            .read_to_end(&mut self.ahead)
+        self.file.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut self.ahead)
     }
 
     /// Drops what was read but not given.
@@ -198,19 +186,10 @@ impl Cursor {
     }
 
     fn check_length(&self) -> Result<(), CursorError> {
-        let length = self
-            .file
-            .metadata()
-            .map_err(|source| CursorError::Read {
-                path: self.path.clone(),
-                source,
-            })?
-            .len();
+        let length =
+            self.file.metadata().map_err(|source| CursorError::Read { path: self.path.clone(), source })?.len();
         if length < self.offset {
-            return Err(CursorError::Shrunk {
-                path: self.path.clone(),
-                read_bytes: self.offset,
-            });
+            return Err(CursorError::Shrunk { path: self.path.clone(), read_bytes: self.offset });
         }
         Ok(())
     }
@@ -219,11 +198,7 @@ impl Cursor {
         let path = self.path.clone();
         match refusal {
             Refusal::Format(source) => CursorError::Format { path, source },
-            Refusal::Flaw(reason) => CursorError::Broken {
-                path,
-                line: self.position.next.line(),
-                reason,
-            },
+            Refusal::Flaw(reason) => CursorError::Broken { path, line: self.position.next.line(), reason },
         }
     }
 }

@@ -71,14 +71,8 @@ impl Journal {
     /// # Errors
     /// When the file cannot be read, or is intact and of a format that this program does not know.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let bytes = fs::read(path).map_err(|source| OpenError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_bytes(&bytes).map_err(|source| OpenError::Format {
-            path: path.to_owned(),
-            source,
-        })
+        let bytes = fs::read(path).map_err(|source| OpenError::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(&bytes).map_err(|source| OpenError::Format { path: path.to_owned(), source })
     }
 
     /// Reads a journal from memory, see [`Journal::open`].
@@ -101,9 +95,7 @@ impl Journal {
                 break match position.judge_tail(rest) {
                     Err(refusal) => broken(&position, refusal)?,
                     Ok(()) if rest.is_empty() && position.ended => Chain::Finished,
-                    Ok(()) => Chain::Unfinished {
-                        torn_bytes: rest.len() as u64,
-                    },
+                    Ok(()) => Chain::Unfinished { torn_bytes: rest.len() as u64 },
                 };
             };
             match position.take(&rest[..end]) {
@@ -113,13 +105,7 @@ impl Journal {
             }
             intact += end + 1;
         };
-        let journal = Self {
-            header,
-            events,
-            chain,
-            head: position.head,
-            intact_bytes: intact as u64,
-        };
+        let journal = Self { header, events, chain, head: position.head, intact_bytes: intact as u64 };
         Ok((journal, position))
     }
 }
@@ -128,9 +114,6 @@ impl Journal {
 fn broken(position: &Position, refusal: Refusal) -> Result<Chain, UnknownFormat> {
     match refusal {
         Refusal::Format(format) => Err(format),
-        Refusal::Flaw(reason) => Ok(Chain::Broken {
-            line: position.next.line(),
-            reason,
-        }),
+        Refusal::Flaw(reason) => Ok(Chain::Broken { line: position.next.line(), reason }),
     }
 }

@@ -85,19 +85,11 @@ impl fmt::Debug for LineHash {
 
 /// How the line `seq` begins, up to what its JSON object says next.
 pub(crate) fn opening(seq: Seq) -> String {
-    if seq == Seq(0) {
-        "{\"seq\":0,\"kind\":\"header\",".to_owned()
-    } else {
-        format!("{{\"seq\":{seq},")
-    }
+    if seq == Seq(0) { "{\"seq\":0,\"kind\":\"header\",".to_owned() } else { format!("{{\"seq\":{seq},") }
 }
 
 /// The line `seq` with its newline, and its hash.
-pub(crate) fn encode<T: Serialize>(
-    seq: Seq,
-    before: LineHash,
-    object: &T,
-) -> serde_json::Result<(Vec<u8>, LineHash)> {
+pub(crate) fn encode<T: Serialize>(seq: Seq, before: LineHash, object: &T) -> serde_json::Result<(Vec<u8>, LineHash)> {
     let object = serde_json::to_string(object)?;
     let mut line = opening(seq).into_bytes();
     line.extend_from_slice(&object.as_bytes()[1..object.len() - 1]);
@@ -109,9 +101,7 @@ pub(crate) fn encode<T: Serialize>(
 
 /// Splits a complete line into its content and its hash's digits, if it ends as a line does.
 pub(crate) fn split_hash(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (rest, digits) = line
-        .strip_suffix(HASH_END.as_bytes())?
-        .split_last_chunk::<HASH_DIGITS>()?;
+    let (rest, digits) = line.strip_suffix(HASH_END.as_bytes())?.split_last_chunk::<HASH_DIGITS>()?;
     Some((rest.strip_suffix(HASH_KEY.as_bytes())?, digits))
 }
 

@@ -136,32 +136,17 @@ impl JournalWriter {
     /// When the file exists or cannot be written, or the header cannot be recorded as it is.
     pub fn create(path: &Path, header: &Header) -> Result<Self, WriteError> {
         if header.format != FormatVersion::CURRENT {
-            return Err(WriteError::Format {
-                path: path.to_owned(),
-                source: UnknownFormat {
-                    found: header.format,
-                },
-            });
+            return Err(WriteError::Format { path: path.to_owned(), source: UnknownFormat { found: header.format } });
         }
         // Encoded first: a header that cannot be recorded leaves no file behind.
         let (line, hash) = encode(path, Position::START, header)?;
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(path)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::AlreadyExists => WriteError::Exists {
-                    path: path.to_owned(),
-                },
+        let file =
+            OpenOptions::new().append(true).create_new(true).open(path).map_err(|source| match source.kind() {
+                io::ErrorKind::AlreadyExists => WriteError::Exists { path: path.to_owned() },
                 _ => failed("begin", path, source),
             })?;
         lock(&file, path)?;
-        let mut writer = Self {
-            path: path.to_owned(),
-            file,
-            position: Position::START,
-            unsound: false,
-        };
+        let mut writer = Self { path: path.to_owned(), file, position: Position::START, unsound: false };
         let begun = writer
             .write(&line)
             .and_then(|()| writer.sync())
@@ -181,49 +166,28 @@ impl JournalWriter {
     /// # Errors
     /// When the journal is broken, has no header, is being written, or cannot be read or written.
     pub fn reopen(path: &Path) -> Result<(Self, Recovered), WriteError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .open(path)
-            .map_err(|source| failed("read", path, source))?;
+        let mut file =
+            OpenOptions::new().read(true).append(true).open(path).map_err(|source| failed("read", path, source))?;
         lock(&file, path)?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .map_err(|source| failed("read", path, source))?;
-        let (journal, position) = Journal::read(&bytes).map_err(|source| WriteError::Format {
-            path: path.to_owned(),
-            source,
-        })?;
+        file.read_to_end(&mut bytes).map_err(|source| failed("read", path, source))?;
+        let (journal, position) =
+            Journal::read(&bytes).map_err(|source| WriteError::Format { path: path.to_owned(), source })?;
         let cut_bytes = match journal.chain {
             Chain::Finished => 0,
             Chain::Unfinished { torn_bytes } => torn_bytes,
             Chain::Broken { line, reason } => {
-                return Err(WriteError::Broken {
-                    path: path.to_owned(),
-                    line,
-                    reason,
-                });
+                return Err(WriteError::Broken { path: path.to_owned(), line, reason });
             }
         };
-        let header = journal.header.ok_or_else(|| WriteError::NoHeader {
-            path: path.to_owned(),
-        })?;
+        let header = journal.header.ok_or_else(|| WriteError::NoHeader { path: path.to_owned() })?;
         if cut_bytes > 0 {
             file.set_len(journal.intact_bytes)
                 .and_then(|()| file.sync_all())
                 .map_err(|source| failed("cut", path, source))?;
         }
-        let writer = Self {
-            path: path.to_owned(),
-            file,
-            position,
-            unsound: false,
-        };
-        let recovered = Recovered {
-            header,
-            events: journal.events,
-            cut_bytes,
-        };
+        let writer = Self { path: path.to_owned(), file, position, unsound: false };
+        let recovered = Recovered { header, events: journal.events, cut_bytes };
         Ok((writer, recovered))
     }
 
@@ -235,9 +199,7 @@ impl JournalWriter {
     /// cannot be written (nothing more can be written then; [`JournalWriter::reopen`] cuts what is torn).
     pub fn append(&mut self, event: &Event) -> Result<Seq, WriteError> {
         if !self.position.admits(event) {
-            return Err(WriteError::Ended {
-                path: self.path.clone(),
-            });
+            return Err(WriteError::Ended { path: self.path.clone() });
         }
         let (line, hash) = encode(&self.path, self.position, event)?;
         self.write(&line)?;
@@ -290,9 +252,7 @@ impl JournalWriter {
         work: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), WriteError> {
         if self.unsound {
-            return Err(WriteError::Unsound {
-                path: self.path.clone(),
-            });
+            return Err(WriteError::Unsound { path: self.path.clone() });
         }
         self.unsound = true;
         work(&mut self.file).map_err(|source| failed(action, &self.path, source))?;
@@ -307,35 +267,23 @@ fn encode<T: Serialize + DeserializeOwned + PartialEq>(
     position: Position,
     object: &T,
 ) -> Result<(Vec<u8>, LineHash), WriteError> {
-    let unreadable = |reason: String| WriteError::Unreadable {
-        path: path.to_owned(),
-        line: position.next.line(),
-        reason,
-    };
-    let (line, hash) = line::encode(position.next, position.head, object)
-        .map_err(|error| unreadable(error.to_string()))?;
+    let unreadable =
+        |reason: String| WriteError::Unreadable { path: path.to_owned(), line: position.next.line(), reason };
+    let (line, hash) =
+        line::encode(position.next, position.head, object).map_err(|error| unreadable(error.to_string()))?;
     let bytes = line.len() - 1;
     if bytes > MAX_LINE_BYTES {
-        return Err(WriteError::TooLong {
-            path: path.to_owned(),
-            bytes,
-        });
+        return Err(WriteError::TooLong { path: path.to_owned(), bytes });
     }
-    let content = line::content(position.next, &line[..bytes])
-        .ok_or_else(|| unreadable("it has no content".to_owned()))?;
+    let content =
+        line::content(position.next, &line[..bytes]).ok_or_else(|| unreadable("it has no content".to_owned()))?;
     let read: T = line::decode(content, true).map_err(|error| unreadable(error.to_string()))?;
-    if read == *object {
-        Ok((line, hash))
-    } else {
-        Err(unreadable("a number in it is not finite".to_owned()))
-    }
+    if read == *object { Ok((line, hash)) } else { Err(unreadable("a number in it is not finite".to_owned())) }
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), WriteError> {
     file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => WriteError::Locked {
-            path: path.to_owned(),
-        },
+        TryLockError::WouldBlock => WriteError::Locked { path: path.to_owned() },
         TryLockError::Error(source) => failed("lock", path, source),
     })
 }
@@ -353,11 +301,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> WriteError {
-    WriteError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    WriteError::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -376,28 +320,12 @@ mod tests {
             position: Position::START.after(LineHash::BEFORE_HEADER, None),
             unsound: false,
         };
-        let event = Event::Resumed {
-            turns: 0,
-            cut_bytes: 0,
-            turn_limit: None,
-        };
+        let event = Event::Resumed { turns: 0, cut_bytes: 0, turn_limit: None };
         let before = writer.position;
         let first = writer.append(&event).unwrap_err();
-        assert!(
-            matches!(
-                first,
-                WriteError::Io {
-                    action: "append to",
-                    ..
-                }
-            ),
-            "{first}"
-        );
+        assert!(matches!(first, WriteError::Io { action: "append to", .. }), "{first}");
         assert_eq!(writer.position, before);
-        assert!(matches!(
-            writer.append(&event),
-            Err(WriteError::Unsound { .. })
-        ));
+        assert!(matches!(writer.append(&event), Err(WriteError::Unsound { .. })));
         assert!(matches!(writer.sync(), Err(WriteError::Unsound { .. })));
     }
 }

@@ -4,8 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use madrigal_kernels::{
-    Activations, AttentionJob, AttentionRow, BlockType, Isa, Kernels, KvLayer, KvShape, KvType,
-    Matrix,
+    Activations, AttentionJob, AttentionRow, BlockType, Isa, Kernels, KvLayer, KvShape, KvType, Matrix,
 };
 
 /// Any bytes are weights; the speed does not depend on their values unless they are subnormal.
@@ -31,20 +30,13 @@ fn weights(kind: BlockType, rows: usize, cols: usize) -> Vec<u8> {
 }
 
 fn floats(len: usize) -> Vec<f32> {
-    (0..len)
-        .map(|i| ((i * 7919) % 2001) as f32 / 1000.0 - 1.0)
-        .collect()
+    (0..len).map(|i| ((i * 7919) % 2001) as f32 / 1000.0 - 1.0).collect()
 }
 
 fn matmul(c: &mut Criterion) {
     let kernels = Kernels::new(Isa::detect(), 2).expect("kernels");
     let mut x = Activations::new();
-    for kind in [
-        BlockType::Q8_0,
-        BlockType::Q4_0,
-        BlockType::F16,
-        BlockType::F32,
-    ] {
+    for kind in [BlockType::Q8_0, BlockType::Q4_0, BlockType::F16, BlockType::F32] {
         let mut group = c.benchmark_group(format!("matmul {kind}"));
         // Layers enough that the weights do not stay in the cache, as in a forward pass.
         for (rows, cols) in [(6144, 1024), (1024, 3072)] {
@@ -58,12 +50,7 @@ fn matmul(c: &mut Criterion) {
                 group.bench_function(format!("{rows}x{cols} rows {batch}"), |b| {
                     b.iter(|| {
                         turn = (turn + 1) % 16;
-                        let w = Matrix {
-                            kind,
-                            rows,
-                            cols,
-                            data: &data[turn * layer..][..layer],
-                        };
+                        let w = Matrix { kind, rows, cols, data: &data[turn * layer..][..layer] };
                         kernels.matmul(&w, &x, black_box(&mut out));
                     });
                 });
@@ -78,42 +65,18 @@ fn attention(c: &mut Criterion) {
     let (heads, kv_heads, head_dim, block_len, context) = (16, 8, 128, 32, 512);
     let mut group = c.benchmark_group("attention 512");
     for kind in [KvType::Bf16, KvType::F32] {
-        let shape = KvShape {
-            kind,
-            kv_heads,
-            head_dim,
-            block_len,
-        };
+        let shape = KvShape { kind, kv_heads, head_dim, block_len };
         let mut kv = KvLayer::new(shape, context / block_len);
         let row = floats(kv_heads * head_dim);
         for position in 0..context {
-            kv.write(
-                (position / block_len) as u32,
-                position % block_len,
-                &row,
-                &row,
-            );
+            kv.write((position / block_len) as u32, position % block_len, &row, &row);
         }
         let blocks: Vec<u32> = (0..(context / block_len) as u32).collect();
         let q = floats(heads * head_dim);
         for rows in [1, 8] {
-            let rows = vec![
-                AttentionRow {
-                    q: &q,
-                    position: context - 1,
-                    window: None,
-                    blocks: &blocks
-                };
-                rows
-            ];
+            let rows = vec![AttentionRow { q: &q, position: context - 1, window: None, blocks: &blocks }; rows];
             let mut out = vec![0.0; rows.len() * heads * head_dim];
-            let job = AttentionJob {
-                kv: &kv,
-                rows: &rows,
-                heads,
-                scale: 0.088,
-                sinks: None,
-            };
+            let job = AttentionJob { kv: &kv, rows: &rows, heads, scale: 0.088, sinks: None };
             group.bench_function(format!("{kind:?} rows {}", rows.len()), |b| {
                 b.iter(|| kernels.attention(&job, black_box(&mut out)));
             });

@@ -42,11 +42,7 @@ impl Activations {
 
     /// Takes over `x`, `[rows, cols]`.
     pub fn load(&mut self, kernels: &Kernels, x: &[f32], rows: usize, cols: usize) {
-        assert_eq!(
-            Some(x.len()),
-            rows.checked_mul(cols),
-            "activations are not [{rows}, {cols}]"
-        );
+        assert_eq!(Some(x.len()), rows.checked_mul(cols), "activations are not [{rows}, {cols}]");
         self.rows = rows;
         self.cols = cols;
         self.stride = cols.next_multiple_of(LANES);
@@ -56,25 +52,18 @@ impl Activations {
         } else {
             for row in x.chunks_exact(cols) {
                 self.values.extend_from_slice(row);
-                self.values
-                    .resize(self.values.len() + self.stride - cols, 0.0);
+                self.values.resize(self.values.len() + self.stride - cols, 0.0);
             }
         }
-        let blocks = if cols.is_multiple_of(BLOCK) {
-            x.len() / BLOCK
-        } else {
-            0
-        };
+        let blocks = if cols.is_multiple_of(BLOCK) { x.len() / BLOCK } else { 0 };
         self.blocks.resize(blocks, Quantised::default());
         // Blocks a thread takes at a time: enough to be worth waking it.
         const CHUNK: usize = 128;
         let dispatch = kernels.dispatch;
-        kernels
-            .pool
-            .for_chunks(&mut self.blocks, CHUNK, |_, index, blocks| {
-                let x = &x[index * CHUNK * BLOCK..][..blocks.len() * BLOCK];
-                dispatch.run(Quantise { x, blocks });
-            });
+        kernels.pool.for_chunks(&mut self.blocks, CHUNK, |_, index, blocks| {
+            let x = &x[index * CHUNK * BLOCK..][..blocks.len() * BLOCK];
+            dispatch.run(Quantise { x, blocks });
+        });
     }
 
     /// Rows loaded.
@@ -129,11 +118,7 @@ fn quantise(x: &[f32; BLOCK], block: &mut Quantised) {
     block.scale = largest / LARGEST_QUANT;
     // The reciprocal of a tiny scale overflows; such a block's values are below 1e-34.
     let inverse = LARGEST_QUANT / largest;
-    let inverse = if inverse.is_finite() && largest.is_finite() {
-        inverse
-    } else {
-        0.0
-    };
+    let inverse = if inverse.is_finite() && largest.is_finite() { inverse } else { 0.0 };
     // Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
     for (quant, x) in block.quants.iter_mut().zip(x) {

@@ -44,72 +44,33 @@ impl Kernels {
     /// Writes `[rows, heads * head_dim]`.
     pub fn attention(&self, job: &AttentionJob<'_>, out: &mut [f32]) {
         let shape = job.kv.shape();
-        let KvShape {
-            kv_heads,
-            head_dim,
-            block_len,
-            ..
-        } = shape;
+        let KvShape { kv_heads, head_dim, block_len, .. } = shape;
         let heads = job.heads;
-        assert!(
-            heads > 0 && heads.is_multiple_of(kv_heads),
-            "{heads} query heads over {kv_heads} key heads"
-        );
-        assert_eq!(
-            out.len(),
-            job.rows.len() * heads * head_dim,
-            "attention output of {} rows",
-            job.rows.len()
-        );
-        assert!(
-            job.sinks.is_none_or(|sinks| sinks.len() == heads),
-            "one sink for each of {heads} heads"
-        );
+        assert!(heads > 0 && heads.is_multiple_of(kv_heads), "{heads} query heads over {kv_heads} key heads");
+        assert_eq!(out.len(), job.rows.len() * heads * head_dim, "attention output of {} rows", job.rows.len());
+        assert!(job.sinks.is_none_or(|sinks| sinks.len() == heads), "one sink for each of {heads} heads");
         for row in job.rows {
-            assert_eq!(
-                row.q.len(),
-                heads * head_dim,
-                "query row of {heads} heads of {head_dim}"
-            );
+            assert_eq!(row.q.len(), heads * head_dim, "query row of {heads} heads of {head_dim}");
             assert!(row.window != Some(0), "an attention window of 0 positions");
             let Some(blocks) = row.blocks.get(..=row.position / block_len) else {
-                panic!(
-                    "{} KV blocks do not reach position {}",
-                    row.blocks.len(),
-                    row.position
-                )
+                panic!("{} KV blocks do not reach position {}", row.blocks.len(), row.position)
             };
-            assert!(
-                blocks.iter().all(|&b| (b as usize) < job.kv.blocks()),
-                "KV block past {}",
-                job.kv.blocks()
-            );
+            assert!(blocks.iter().all(|&b| (b as usize) < job.kv.blocks()), "KV block past {}", job.kv.blocks());
         }
         let plan = Plan::new(shape, heads / kv_heads);
         let out = &Disjoint::new(out);
         let (dispatch, all_scratch) = (self.dispatch, &self.scratch);
-        self.pool
-            .run(job.rows.len().div_ceil(ROWS) * kv_heads, &|lane, unit| {
-                let (start, kv_head) = (unit / kv_heads * ROWS, unit % kv_heads);
-                let rows = start..job.rows.len().min(start + ROWS);
-                // A panic elsewhere leaves nothing in the scratch memory that is read here.
-                let mut scratch = all_scratch[lane]
-                    .lock()
-                    .unwrap_or_else(|poisoned| poisoned.into_inner());
-                if scratch.len() < plan.scratch() {
-                    scratch.resize(plan.scratch(), 0.0);
-                }
-                let scratch = &mut scratch[..plan.scratch()];
-                dispatch.run(Tile {
-                    job,
-                    plan,
-                    rows: &job.rows[rows],
-                    first: start,
-                    kv_head,
-                    scratch,
-                    out,
-                });
-            });
+        self.pool.run(job.rows.len().div_ceil(ROWS) * kv_heads, &|lane, unit| {
+            let (start, kv_head) = (unit / kv_heads * ROWS, unit % kv_heads);
+            let rows = start..job.rows.len().min(start + ROWS);
+            // A panic elsewhere leaves nothing in the scratch memory that is read here.
+            let mut scratch = all_scratch[lane].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if scratch.len() < plan.scratch() {
+                scratch.resize(plan.scratch(), 0.0);
+            }
+            let scratch = &mut scratch[..plan.scratch()];
+            dispatch.run(Tile { job, plan, rows: &job.rows[rows], first: start, kv_head, scratch, out });
+        });
     }
 }
 
@@ -125,11 +86,7 @@ struct Plan {
 
 impl Plan {
     fn new(shape: KvShape, group: usize) -> Plan {
-        Plan {
-            shape,
-            group,
-            stride: shape.head_dim.next_multiple_of(LANES),
-        }
+        Plan { shape, group, stride: shape.head_dim.next_multiple_of(LANES) }
     }
 
     /// Queries in a tile.
@@ -164,16 +121,8 @@ impl Op for Tile<'_> {
     #[inline(always)]
     fn call<S: Simd>(mut self, simd: S) {
         let scratch = std::mem::take(&mut self.scratch);
-        let Plan {
-            shape,
-            group,
-            stride,
-        } = self.plan;
-        let KvShape {
-            head_dim,
-            block_len,
-            ..
-        } = shape;
+        let Plan { shape, group, stride } = self.plan;
+        let KvShape { head_dim, block_len, .. } = shape;
         let (queries, rest) = scratch.split_at_mut(self.plan.queries() * stride);
         let (sums, rest) = rest.split_at_mut(self.plan.queries() * stride);
         let (states, rest) = rest.split_at_mut(self.plan.queries() * 2);
@@ -221,10 +170,7 @@ impl Op for Tile<'_> {
                 if slots == 0 {
                     continue;
                 }
-                let (k, v) = self
-                    .job
-                    .kv
-                    .head(id as usize, self.kv_head, slots, stride, converted);
+                let (k, v) = self.job.kv.head(id as usize, self.kv_head, slots, stride, converted);
                 for index in run {
                     let row = &self.rows[index];
                     if row.position < base || start_of(row) >= base + block_len {
@@ -302,10 +248,7 @@ struct View<'a> {
     scale: f32,
 }
 
-#[expect(
-    clippy::needless_range_loop,
-    reason = "a tile is indexed in two dimensions"
-)]
+#[expect(clippy::needless_range_loop, reason = "a tile is indexed in two dimensions")]
 impl View<'_> {
     /// One step of the online softmax for queries `first..first + Q` (Milakov and Gimelshein,
     /// arXiv 1805.02867). Results do not depend on `Q`.
@@ -359,15 +302,11 @@ impl View<'_> {
         let vectors = self.stride / LANES;
         let mut keys = [&[][..]; P];
         for (p, keys) in keys.iter_mut().enumerate() {
-            *keys = &self.k[(slot + p) * self.stride..][..self.stride]
-                .as_chunks::<LANES>()
-                .0[..vectors];
+            *keys = &self.k[(slot + p) * self.stride..][..self.stride].as_chunks::<LANES>().0[..vectors];
         }
         let mut inputs = [&[][..]; Q];
         for (q, inputs) in inputs.iter_mut().enumerate() {
-            *inputs = &queries[(first + q) * self.stride..][..self.stride]
-                .as_chunks::<LANES>()
-                .0[..vectors];
+            *inputs = &queries[(first + q) * self.stride..][..self.stride].as_chunks::<LANES>().0[..vectors];
         }
         let mut sums = [[simd.splat(0.0); Q]; P];
         for d in 0..vectors {
@@ -404,10 +343,7 @@ impl View<'_> {
         for q in 0..Q {
             let from = &sums[(first + q) * self.stride + dim..][..D * LANES];
             for d in 0..D {
-                acc[q][d] = simd.mul(
-                    simd.load(&from.as_chunks().0[d]),
-                    simd.splat(corrections[q]),
-                );
+                acc[q][d] = simd.mul(simd.load(&from.as_chunks().0[d]), simd.splat(corrections[q]));
             }
         }
         for slot in self.low..self.high {

@@ -46,11 +46,7 @@ impl BlockType {
     /// more bytes than a `usize` counts).
     #[must_use]
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
-        if cols.is_multiple_of(self.elems()) {
-            (cols / self.elems()).checked_mul(self.bytes())
-        } else {
-            None
-        }
+        if cols.is_multiple_of(self.elems()) { (cols / self.elems()).checked_mul(self.bytes()) } else { None }
     }
 
     /// The name that GGUF tools use.
@@ -101,12 +97,7 @@ pub fn dequantize(kind: BlockType, bytes: &[u8], out: &mut [f32]) {
             }
         }
         BlockType::Q8_0 => {
-            for (values, block) in out
-                .as_chunks_mut::<32>()
-                .0
-                .iter_mut()
-                .zip(bytes.as_chunks::<34>().0)
-            {
+            for (values, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<34>().0) {
                 let scale = f16_to_f32(u16::from_le_bytes([block[0], block[1]]));
                 for (value, &quant) in values.iter_mut().zip(&block[2..]) {
                     *value = scale * f32::from(quant as i8);
@@ -114,12 +105,7 @@ pub fn dequantize(kind: BlockType, bytes: &[u8], out: &mut [f32]) {
             }
         }
         BlockType::Q4_0 => {
-            for (values, block) in out
-                .as_chunks_mut::<32>()
-                .0
-                .iter_mut()
-                .zip(bytes.as_chunks::<18>().0)
-            {
+            for (values, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<18>().0) {
                 let scale = f16_to_f32(u16::from_le_bytes([block[0], block[1]]));
                 let (low, high) = values.split_at_mut(16);
                 for ((low, high), &pair) in low.iter_mut().zip(high).zip(&block[2..]) {

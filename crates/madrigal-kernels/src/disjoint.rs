@@ -1,10 +1,7 @@
 //! A slice that several threads write at once, each to places of its own.
 //!
 //! Owns the one argument why that is sound; who writes where is decided by the kernels.
-#![expect(
-    unsafe_code,
-    reason = "splitting one output among threads in strides cannot be said with slices"
-)]
+#![expect(unsafe_code, reason = "splitting one output among threads in strides cannot be said with slices")]
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -22,11 +19,7 @@ unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
 impl<'a, T> Disjoint<'a, T> {
     pub(crate) fn new(slice: &'a mut [T]) -> Self {
-        Disjoint {
-            start: slice.as_mut_ptr(),
-            len: slice.len(),
-            slice: PhantomData,
-        }
+        Disjoint { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
     /// Overwrites one element.
@@ -45,16 +38,9 @@ impl<'a, T> Disjoint<'a, T> {
     /// # Safety
     /// While the result lives, nothing else touches any element of `range`.
     #[inline(always)]
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "exclusive access is this function's contract"
-    )]
+    #[expect(clippy::mut_from_ref, reason = "exclusive access is this function's contract")]
     pub(crate) unsafe fn slice(&self, range: Range<usize>) -> &mut [T] {
-        assert!(
-            range.start <= range.end && range.end <= self.len,
-            "output range {range:?} of {}",
-            self.len
-        );
+        assert!(range.start <= range.end && range.end <= self.len, "output range {range:?} of {}", self.len);
         // SAFETY: in bounds by the assertion, not aliased by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }

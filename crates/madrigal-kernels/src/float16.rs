@@ -12,13 +12,7 @@ pub(crate) fn f16_to_f32(bits: u16) -> f32 {
     let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
     let infinite_or_nan = (magnitude << 13) | 0x7f80_0000;
     let finite = magnitude < 0x7c00;
-    f32::from_bits(
-        sign | if finite {
-            scaled.to_bits()
-        } else {
-            infinite_or_nan
-        },
-    )
+    f32::from_bits(sign | if finite { scaled.to_bits() } else { infinite_or_nan })
 }
 
 /// Widens bfloat16.
@@ -48,14 +42,8 @@ mod tests {
     #[test]
     fn widening_agrees_with_half_on_every_bit_pattern() {
         for bits in 0..=u16::MAX {
-            assert!(
-                same(f16_to_f32(bits), half::f16::from_bits(bits).to_f32()),
-                "f16 {bits:#06x}"
-            );
-            assert!(
-                same(bf16_to_f32(bits), half::bf16::from_bits(bits).to_f32()),
-                "bf16 {bits:#06x}"
-            );
+            assert!(same(f16_to_f32(bits), half::f16::from_bits(bits).to_f32()), "f16 {bits:#06x}");
+            assert!(same(bf16_to_f32(bits), half::bf16::from_bits(bits).to_f32()), "bf16 {bits:#06x}");
         }
     }
 

@@ -28,10 +28,7 @@ const MAX_THREADS: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum KernelsError {
     /// The processor lacks the instruction set.
-    #[error(
-        "use instruction set `{isa}`: this processor does not have it; `{}` works here",
-        Isa::detect()
-    )]
+    #[error("use instruction set `{isa}`: this processor does not have it; `{}` works here", Isa::detect())]
     IsaUnavailable {
         /// What was asked for.
         isa: Isa,
@@ -61,12 +58,7 @@ impl Kernels {
         let dispatch = Dispatch::new(isa).ok_or(KernelsError::IsaUnavailable { isa })?;
         let pool = Pool::new(threads).map_err(|source| KernelsError::Spawn { threads, source })?;
         let scratch = (0..threads).map(|_| Mutex::default()).collect();
-        Ok(Kernels {
-            isa,
-            dispatch,
-            pool,
-            scratch,
-        })
+        Ok(Kernels { isa, dispatch, pool, scratch })
     }
 
     /// The instruction set in use.
@@ -101,10 +93,7 @@ mod tests {
         }
         for threads in [0, 1025, usize::MAX] {
             let refused = Kernels::new(Isa::Portable, threads).err();
-            assert!(
-                matches!(refused, Some(KernelsError::ThreadCount { .. })),
-                "{threads}"
-            );
+            assert!(matches!(refused, Some(KernelsError::ThreadCount { .. })), "{threads}");
         }
     }
 }

@@ -108,25 +108,12 @@ impl KvLayer {
             "KV blocks of {} positions: not a multiple of 8",
             shape.block_len
         );
-        assert!(
-            shape.kv_heads > 0 && shape.head_dim > 0,
-            "KV blocks without elements"
-        );
+        assert!(shape.kv_heads > 0 && shape.head_dim > 0, "KV blocks without elements");
         let store = match shape.kind {
-            KvType::F32 => Store::F32 {
-                k: Vec::new(),
-                v: Vec::new(),
-            },
-            KvType::Bf16 => Store::Bf16 {
-                k: Vec::new(),
-                v: Vec::new(),
-            },
+            KvType::F32 => Store::F32 { k: Vec::new(), v: Vec::new() },
+            KvType::Bf16 => Store::Bf16 { k: Vec::new(), v: Vec::new() },
         };
-        let mut layer = KvLayer {
-            shape,
-            blocks: 0,
-            store,
-        };
+        let mut layer = KvLayer { shape, blocks: 0, store };
         layer.resize(blocks);
         layer
     }
@@ -163,20 +150,11 @@ impl KvLayer {
 
     /// Stores one position, rounded; `k` and `v` are `[kv_heads * head_dim]`.
     pub fn write(&mut self, block: u32, slot: usize, k: &[f32], v: &[f32]) {
-        let KvShape {
-            kv_heads,
-            head_dim,
-            block_len,
-            ..
-        } = self.shape;
+        let KvShape { kv_heads, head_dim, block_len, .. } = self.shape;
         let block = block as usize;
         assert!(block < self.blocks, "KV block {block} of {}", self.blocks);
         assert!(slot < block_len, "KV slot {slot} of {block_len}");
-        assert_eq!(
-            (k.len(), v.len()),
-            (kv_heads * head_dim, kv_heads * head_dim),
-            "one position of keys and values"
-        );
+        assert_eq!((k.len(), v.len()), (kv_heads * head_dim, kv_heads * head_dim), "one position of keys and values");
         for head in 0..kv_heads {
             let to = ((block * kv_heads + head) * block_len + slot) * head_dim..;
             let from = head * head_dim..(head + 1) * head_dim;
@@ -196,11 +174,7 @@ impl KvLayer {
     /// Copies block `from` over block `to`, for copy-on-write.
     pub fn copy_block(&mut self, from: u32, to: u32) {
         let (from, to) = (from as usize, to as usize);
-        assert!(
-            from < self.blocks && to < self.blocks,
-            "KV blocks {from} and {to} of {}",
-            self.blocks
-        );
+        assert!(from < self.blocks && to < self.blocks, "KV blocks {from} and {to} of {}", self.blocks);
         let elems = self.shape.block_elems();
         let source = from * elems..(from + 1) * elems;
         match &mut self.store {
@@ -227,12 +201,7 @@ impl KvLayer {
         stride: usize,
         scratch: &'a mut [f32],
     ) -> (&'a [f32], &'a [f32]) {
-        let KvShape {
-            kv_heads,
-            head_dim,
-            block_len,
-            ..
-        } = self.shape;
+        let KvShape { kv_heads, head_dim, block_len, .. } = self.shape;
         let elems = block_len * head_dim;
         let source = (block * kv_heads + head) * elems..(block * kv_heads + head + 1) * elems;
         let (to_k, to_v) = scratch.split_at_mut(scratch.len() / 2);

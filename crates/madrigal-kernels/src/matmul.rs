@@ -34,22 +34,13 @@ impl<'a> Matrix<'a> {
 
     /// The exact values of one row, as an embedding table wants them.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        assert_eq!(
-            out.len(),
-            self.cols,
-            "row of {} elements into {}",
-            self.cols,
-            out.len()
-        );
+        assert_eq!(out.len(), self.cols, "row of {} elements into {}", self.cols, out.len());
         dequantize(self.kind, self.row(row), out);
     }
 
     fn row_bytes(&self) -> usize {
         let Some(bytes) = self.kind.row_bytes(self.cols) else {
-            panic!(
-                "rows of {} elements are not whole blocks of {}",
-                self.cols, self.kind
-            )
+            panic!("rows of {} elements are not whole blocks of {}", self.cols, self.kind)
         };
         bytes
     }
@@ -64,13 +55,7 @@ impl Kernels {
     /// F32, F16 and BF16 weights multiply the float activations, quantised weights the
     /// activations rounded to 15 bits in blocks of 32.
     pub fn matmul(&self, w: &Matrix<'_>, x: &Activations, out: &mut [f32]) {
-        assert_eq!(
-            w.cols,
-            x.cols(),
-            "weights of {} columns, activations of {}",
-            w.cols,
-            x.cols()
-        );
+        assert_eq!(w.cols, x.cols(), "weights of {} columns, activations of {}", w.cols, x.cols());
         assert_eq!(
             w.rows.checked_mul(w.row_bytes()),
             Some(w.data.len()),
@@ -79,22 +64,12 @@ impl Kernels {
             w.cols,
             w.kind
         );
-        assert_eq!(
-            w.rows.checked_mul(x.rows()),
-            Some(out.len()),
-            "output is not [{}, {}]",
-            x.rows(),
-            w.rows
-        );
+        assert_eq!(w.rows.checked_mul(x.rows()), Some(out.len()), "output is not [{}, {}]", x.rows(), w.rows);
         if out.is_empty() {
             return;
         }
         // Several panels for each thread, so that one that is held up does not hold up the rest.
-        let panel = w
-            .rows
-            .div_ceil(self.threads() * 8)
-            .next_multiple_of(4)
-            .clamp(4, 64);
+        let panel = w.rows.div_ceil(self.threads() * 8).next_multiple_of(4).clamp(4, 64);
         let (panels, x_panels) = (w.rows.div_ceil(panel), x.rows().div_ceil(X_ROWS));
         let out = &Disjoint::new(out);
         let dispatch = self.dispatch;
@@ -207,10 +182,7 @@ trait DenseChunk {
     fn load<S: Simd>(simd: S, bytes: &Self::Bytes) -> S::Floats;
 }
 
-#[expect(
-    clippy::needless_range_loop,
-    reason = "a tile is indexed in two dimensions"
-)]
+#[expect(clippy::needless_range_loop, reason = "a tile is indexed in two dimensions")]
 impl<T: DenseChunk> Dot for Dense<T> {
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const M: usize>(
@@ -236,11 +208,7 @@ impl<T: DenseChunk> Dot for Dense<T> {
                 input[j] = simd.load(&inputs[j][chunk]);
             }
             for i in 0..R {
-                simd.prefetch(
-                    (&raw const weights[i][chunk])
-                        .cast::<u8>()
-                        .wrapping_add(ahead),
-                );
+                simd.prefetch((&raw const weights[i][chunk]).cast::<u8>().wrapping_add(ahead));
                 let weight = T::load(simd, &weights[i][chunk]);
                 for j in 0..M {
                     sums[i][j] = simd.mul_add(weight, input[j], sums[i][j]);
@@ -343,11 +311,7 @@ impl<T: QuantBlock> Dot for Blocked<T> {
         let mut sums = [[simd.splat(0.0); M]; R];
         for block in 0..blocks {
             for i in 0..R {
-                simd.prefetch(
-                    (&raw const weights[i][block])
-                        .cast::<u8>()
-                        .wrapping_add(ahead),
-                );
+                simd.prefetch((&raw const weights[i][block]).cast::<u8>().wrapping_add(ahead));
                 let (scale, weight) = T::load(simd, &weights[i][block]);
                 for j in 0..M {
                     let input = &inputs[j][block];
@@ -374,10 +338,7 @@ impl QuantBlock for Q8_0 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, block: &[u8; 34]) -> (S::Floats, S::Bytes) {
         let [s0, s1, quants @ ..] = block;
-        (
-            simd.splat_f16(u16::from_le_bytes([*s0, *s1])),
-            simd.load_i8(quants),
-        )
+        (simd.splat_f16(u16::from_le_bytes([*s0, *s1])), simd.load_i8(quants))
     }
 }
 
@@ -392,10 +353,7 @@ impl QuantBlock for Q4_0 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, block: &[u8; 18]) -> (S::Floats, S::Bytes) {
         let [s0, s1, quants @ ..] = block;
-        (
-            simd.splat_f16(u16::from_le_bytes([*s0, *s1])),
-            simd.load_i4(quants),
-        )
+        (simd.splat_f16(u16::from_le_bytes([*s0, *s1])), simd.load_i4(quants))
     }
 }
 

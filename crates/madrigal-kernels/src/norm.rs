@@ -9,13 +9,7 @@ const CHUNK: usize = 8192;
 impl Kernels {
     /// `out = x / sqrt(mean(x²) + eps) * weight` for each row of `weight.len()` elements.
     pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-        assert_eq!(
-            x.len(),
-            out.len(),
-            "norm of {} elements into {}",
-            x.len(),
-            out.len()
-        );
+        assert_eq!(x.len(), out.len(), "norm of {} elements into {}", x.len(), out.len());
         out.copy_from_slice(x);
         self.rms_norm_in_place(out, weight, eps);
     }
@@ -26,11 +20,7 @@ impl Kernels {
             return;
         }
         let cols = weight.len();
-        assert!(
-            cols > 0 && x.len().is_multiple_of(cols),
-            "norm of {} elements in rows of {cols}",
-            x.len()
-        );
+        assert!(cols > 0 && x.len().is_multiple_of(cols), "norm of {} elements in rows of {cols}", x.len());
         let chunk = (CHUNK / cols).max(1) * cols;
         let dispatch = self.dispatch;
         self.pool.for_chunks(x, chunk, |_, _, x| {

@@ -8,10 +8,7 @@
 //! the job is open, claims units until none are left, and leaves. The caller works as well, closes
 //! the job when it finds no more units, and waits until no worker is inside. So a worker that is
 //! parked or not scheduled costs nothing, and none can see a job after `run` has returned.
-#![expect(
-    unsafe_code,
-    reason = "lending a job that lives on the caller's stack to long-lived threads"
-)]
+#![expect(unsafe_code, reason = "lending a job that lives on the caller's stack to long-lived threads")]
 
 use std::cell::{Cell, UnsafeCell};
 use std::io;
@@ -72,16 +69,11 @@ impl Pool {
             quit: AtomicBool::new(false),
             parked: (0..workers).map(|_| AtomicBool::new(false)).collect(),
         });
-        let mut pool = Pool {
-            shared,
-            workers: Vec::with_capacity(workers),
-            one_caller: PhantomData,
-        };
+        let mut pool = Pool { shared, workers: Vec::with_capacity(workers), one_caller: PhantomData };
         for index in 0..workers {
             let shared = Arc::clone(&pool.shared);
             let worker = thread::Builder::new().name(format!("kernels-{}", index + 1));
-            pool.workers
-                .push(worker.spawn(move || shared.serve(index))?);
+            pool.workers.push(worker.spawn(move || shared.serve(index))?);
         }
         Ok(pool)
     }
@@ -110,9 +102,7 @@ impl Pool {
         let closed = shared.state.load(Ordering::Relaxed);
         // Sequentially consistent, with the worker's order (raise `parked`, then look at `state`):
         // one of the two sees the other's write.
-        shared
-            .state
-            .store(closed.wrapping_add(NEXT_JOB) | OPEN, Ordering::SeqCst);
+        shared.state.store(closed.wrapping_add(NEXT_JOB) | OPEN, Ordering::SeqCst);
         for (worker, parked) in self.workers.iter().zip(&shared.parked).take(units - 1) {
             if parked.load(Ordering::SeqCst) && parked.swap(false, Ordering::SeqCst) {
                 Thread::unpark(worker.thread());
@@ -123,20 +113,12 @@ impl Pool {
         if let Err(panic) = outcome {
             resume_unwind(panic);
         }
-        assert!(
-            !shared.panicked.swap(false, Ordering::Relaxed),
-            "a kernel panicked in a worker thread"
-        );
+        assert!(!shared.panicked.swap(false, Ordering::Relaxed), "a kernel panicked in a worker thread");
     }
 
     /// Cuts `data` into pieces of `len` (the last may be shorter) and calls `job` with the lane,
     /// the piece's index and the piece.
-    pub(crate) fn for_chunks<T: Send>(
-        &self,
-        data: &mut [T],
-        len: usize,
-        job: impl Fn(usize, usize, &mut [T]) + Sync,
-    ) {
+    pub(crate) fn for_chunks<T: Send>(&self, data: &mut [T], len: usize, job: impl Fn(usize, usize, &mut [T]) + Sync) {
         let total = data.len();
         let data = Disjoint::new(data);
         self.run(total.div_ceil(len), &|lane, unit| {
@@ -184,12 +166,7 @@ impl Shared {
             let state = self.state.load(Ordering::SeqCst);
             let number = state / NEXT_JOB;
             if state & OPEN != 0 && number != done {
-                let entered = self.state.compare_exchange_weak(
-                    state,
-                    state + 1,
-                    Ordering::Acquire,
-                    Ordering::Relaxed,
-                );
+                let entered = self.state.compare_exchange_weak(state, state + 1, Ordering::Acquire, Ordering::Relaxed);
                 if entered.is_ok() {
                     return Some(number);
                 }
@@ -255,11 +232,7 @@ mod tests {
                     assert!(lane < threads);
                     counts[unit].fetch_add(1, Ordering::Relaxed);
                 });
-                assert!(
-                    counts
-                        .iter()
-                        .all(|count| count.load(Ordering::Relaxed) == 1)
-                );
+                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
             }
         }
     }

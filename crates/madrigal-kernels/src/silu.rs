@@ -7,13 +7,7 @@ use crate::simd::{Op, Simd};
 impl Kernels {
     /// `gate = silu(gate) * up`, where `silu(x) = x / (1 + e^-x)`.
     pub fn silu_mul(&self, gate: &mut [f32], up: &[f32]) {
-        assert_eq!(
-            gate.len(),
-            up.len(),
-            "gate of {} elements, up of {}",
-            gate.len(),
-            up.len()
-        );
+        assert_eq!(gate.len(), up.len(), "gate of {} elements, up of {}", gate.len(), up.len());
         const CHUNK: usize = 2048;
         let dispatch = self.dispatch;
         self.pool.for_chunks(gate, CHUNK, |_, index, gate| {

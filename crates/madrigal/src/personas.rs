@@ -17,8 +17,7 @@ impl PersonaFolders {
     /// The built-in personas and those of the folders.
     pub(crate) fn library(&self) -> PersonaLibrary {
         let usual = PathBuf::from("personas");
-        let folders =
-            if self.folders.is_empty() && usual.is_dir() { vec![usual] } else { self.folders.clone() };
+        let folders = if self.folders.is_empty() && usual.is_dir() { vec![usual] } else { self.folders.clone() };
         PersonaLibrary::new(folders)
     }
 }

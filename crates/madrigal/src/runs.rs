@@ -86,7 +86,7 @@ pub(crate) fn list(root: &Path) -> Result<Vec<RunPlace>> {
         .filter(|entry| entry.path().join(JOURNAL).is_file())
         .map(|entry| RunPlace { id: entry.file_name().to_string_lossy().into_owned(), dir: entry.path() })
         .collect();
-    runs.sort_by(|a, b| natural(&a.id).cmp(&natural(&b.id)));
+    runs.sort_by_key(|a| natural(&a.id));
     Ok(runs)
 }
 
@@ -115,7 +115,10 @@ pub(crate) fn find(root: &Path, name: &str) -> Result<RunPlace> {
     let runs = list(root)?;
     if name == "latest" {
         return runs.into_iter().next_back().ok_or_else(|| {
-            Failure::of(format_args!("find the latest run: there is none in {}; `madrigal talk` makes one", root.display()))
+            Failure::of(format_args!(
+                "find the latest run: there is none in {}; `madrigal talk` makes one",
+                root.display()
+            ))
         });
     }
     let matching: Vec<&RunPlace> = runs.iter().filter(|run| run.id.starts_with(name)).collect();

@@ -141,8 +141,8 @@ fn agent(
         name,
         model: model.to_string(),
         base_url: base_url.as_ref().map(BaseUrl::without_user),
-        persona: persona.file.clone(),
-        persona_text: persona.source.clone(),
+        persona: persona.file,
+        persona_text: persona.source,
         sampling,
     };
     Ok((config, Address { model, base_url }))
@@ -181,7 +181,13 @@ impl Seating {
     pub(crate) fn seat(&self, config: &ConversationConfig, addresses: &[Address]) -> Result<Table> {
         let mut loader = Loader::new(self.local.clone());
         let names: Vec<String> = config.agents.iter().map(|agent| agent.name.clone()).collect();
-        let mut table = Table { seats: Vec::new(), files: Vec::new(), notices: Vec::new(), isa: self.local.isa.unwrap_or_else(Isa::detect).to_string(), unchecked: Vec::new() };
+        let mut table = Table {
+            seats: Vec::new(),
+            files: Vec::new(),
+            notices: Vec::new(),
+            isa: self.local.isa.unwrap_or_else(Isa::detect).to_string(),
+            unchecked: Vec::new(),
+        };
         for (agent, address) in config.agents.iter().zip(addresses) {
             let persona = Persona::parse(&agent.persona_text, &agent.persona).map_err(Failure::of)?;
             let model = self.chat_model(address, agent, &mut loader, &mut table)?;
@@ -202,13 +208,7 @@ impl Seating {
                     short
                 }
             };
-            table.seats.push(Seat::new(
-                agent.name.clone(),
-                model,
-                instructions,
-                agent.sampling.clone(),
-                names.clone(),
-            ));
+            table.seats.push(Seat::new(agent.name.clone(), model, instructions, agent.sampling.clone(), names.clone()));
         }
         table.files = loader.files().to_vec();
         Ok(table)
@@ -251,11 +251,13 @@ impl Seating {
                 }
                 Ok(Box::new(LocalModel::new(agent.model.clone(), engine, self.local.context)))
             }
-            ModelName::Embedded | ModelName::Provider { .. } | ModelName::Compat { .. } => Err(Failure::wrong(format!(
-                "{} cannot use `embedded`: this build carries no model of its own; use file:MODEL.gguf, ollama:MODEL, \
+            ModelName::Embedded | ModelName::Provider { .. } | ModelName::Compat { .. } => {
+                Err(Failure::wrong(format!(
+                    "{} cannot use `embedded`: this build carries no model of its own; use file:MODEL.gguf, ollama:MODEL, \
                  doctor or parry",
-                agent.name
-            ))),
+                    agent.name
+                )))
+            }
             ModelName::Hf { owner, repo, .. } => Err(Failure::wrong(format!(
                 "{} cannot use `{}`: this build does not download models; fetch a .gguf of {owner}/{repo} and \
                  use file:PATH",
@@ -274,7 +276,8 @@ fn remote_target(model: &ModelName, base_url: Option<&BaseUrl>) -> Option<Remote
     };
     let mut target = RemoteTarget::new(provider, model);
     target.base_url = address.cloned();
-    target.api_key = std::env::var(provider.key_variable()).ok().filter(|key| !key.trim().is_empty()).map(|key| Secret::new(&key));
+    target.api_key =
+        std::env::var(provider.key_variable()).ok().filter(|key| !key.trim().is_empty()).map(|key| Secret::new(&key));
     Some(target)
 }
 

@@ -30,7 +30,13 @@ pub(crate) struct Settings {
     pub(crate) base_url: Option<String>,
 
     /// What sets the conversation in motion; without one the first agent is asked to introduce itself
-    #[arg(long, value_name = "TEXT", env = "MADRIGAL_SEED_PROMPT", conflicts_with = "seed_file", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "MADRIGAL_SEED_PROMPT",
+        conflicts_with = "seed_file",
+        allow_hyphen_values = true
+    )]
     pub(crate) seed_prompt: Option<String>,
 
     /// Read the seed prompt from a file, an email (.eml), or - for standard input
@@ -180,9 +186,8 @@ impl Settings {
     /// These settings, completed by those of the file at `path`.
     pub(crate) fn with_file(self, path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).doing(format_args!("read the configuration {}", path.display()))?;
-        let file = Self::parse(&text).map_err(|reason| {
-            Failure::usage(format_args!("read the configuration {}: {reason}", path.display()))
-        })?;
+        let file = Self::parse(&text)
+            .map_err(|reason| Failure::usage(format_args!("read the configuration {}: {reason}", path.display())))?;
         Ok(self.or(file))
     }
 

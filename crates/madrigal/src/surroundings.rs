@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use madrigal_agents::chat_models::remote::discovery::{FoundServer, discover, usual_candidates};
 use madrigal_agents::chat_models::remote::Provider;
+use madrigal_agents::chat_models::remote::discovery::{FoundServer, discover, usual_candidates};
 
 use crate::session;
 
@@ -36,9 +36,11 @@ impl Hint {
 /// All that is at hand, with a way to get something where there is nothing.
 pub(crate) fn ready_commands() -> Vec<Hint> {
     let mut hints = servers();
-    hints.extend(model_files().into_iter().map(|path| {
-        Hint::new(format!("file:{}", path.display()), "a model file on this machine".to_owned())
-    }));
+    hints.extend(
+        model_files()
+            .into_iter()
+            .map(|path| Hint::new(format!("file:{}", path.display()), "a model file on this machine".to_owned())),
+    );
     hints.extend(keys());
     if hints.is_empty() {
         hints.push(Hint::new("ollama:llama3.2".to_owned(), "with Ollama (ollama.com) running".to_owned()));

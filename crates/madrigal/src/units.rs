@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, size) in [("512", 512), ("8GiB", 8 << 30), ("8G", 8 << 30), ("8GB", 8_000_000_000), ("1.5 k", 1536)] {
+        for (text, size) in [("512", 512), ("8GiB", 8 << 30), ("8G", 8 << 30), ("8GB", 8_000_000_000), ("1.5 k", 1536)]
+        {
             assert_eq!(bytes(text), Ok(size), "{text}");
         }
         for text in ["", "G", "8 apples", "-1", "0"] {

@@ -185,17 +185,11 @@ fn split_reasoning(text: &str) -> (Option<&str>, &str) {
 
 /// The ids of the text between two byte positions of what was generated. Where a border falls into a token, the
 /// part of it that belongs to the message is encoded anew; those ids are then what was spoken.
-fn cut_ids(
-    tokenizer: &Tokenizer,
-    generated: &Generated,
-    from: usize,
-    to: usize,
-) -> Result<Vec<u32>, EncodeError> {
+fn cut_ids(tokenizer: &Tokenizer, generated: &Generated, from: usize, to: usize) -> Result<Vec<u32>, EncodeError> {
     if from == 0 && to == generated.text.len() {
         return Ok(generated.ids.clone());
     }
-    let raw: Vec<Vec<u8>> =
-        generated.ids.iter().map(|id| tokenizer.token_bytes(*id).unwrap_or_default()).collect();
+    let raw: Vec<Vec<u8>> = generated.ids.iter().map(|id| tokenizer.token_bytes(*id).unwrap_or_default()).collect();
     let total: usize = raw.iter().map(Vec::len).sum();
     // White space, control words and `</think>` are ASCII, so bytes cut from an end of the text are as many bytes
     // of the tokens, even where bytes in between are not UTF-8.

@@ -46,16 +46,8 @@ fn recorded(first: Option<Turn>, last: Option<Turn>) -> String {
 impl Tape {
     /// The tape of what `model` said, which was of `source`, by turn.
     #[must_use]
-    pub fn new(
-        model: &str,
-        source: Source,
-        replies: impl IntoIterator<Item = (Turn, Reply)>,
-    ) -> Self {
-        Self {
-            model: model.to_owned(),
-            source,
-            replies: replies.into_iter().collect(),
-        }
+    pub fn new(model: &str, source: Source, replies: impl IntoIterator<Item = (Turn, Reply)>) -> Self {
+        Self { model: model.to_owned(), source, replies: replies.into_iter().collect() }
     }
 }
 
@@ -87,10 +79,7 @@ impl ChatModel for Tape {
                 let first = self.replies.keys().next().copied();
                 let last = self.replies.keys().next_back().copied();
                 let source = Box::new(TapeError::NotRecorded { turn, first, last });
-                return Err(ChatError::Failed {
-                    model: self.model.clone(),
-                    source,
-                });
+                return Err(ChatError::Failed { model: self.model.clone(), source });
             };
             if let Some(reasoning) = &reply.reasoning {
                 on_event(ReplyEvent::Reasoning(reasoning.clone()));
@@ -114,19 +103,8 @@ mod tests {
     use crate::chat_models::conformance::{Expectations, Setting, check};
 
     fn tape() -> Tape {
-        let words = [
-            "Good day, I am the tape.",
-            "A tape.",
-            "Farewell.\n/bye",
-            "Four",
-            "Five, with\ntwo lines",
-            "Six",
-        ];
-        Tape::new(
-            "openai:gpt",
-            Source::Remote,
-            (1..).zip(words.map(Reply::from_text)),
-        )
+        let words = ["Good day, I am the tape.", "A tape.", "Farewell.\n/bye", "Four", "Five, with\ntwo lines", "Six"];
+        Tape::new("openai:gpt", Source::Remote, (1..).zip(words.map(Reply::from_text)))
     }
 
     #[tokio::test]
@@ -135,20 +113,14 @@ mod tests {
         let (reply, streamed) = setting.ask(&mut tape(), 5, None).await;
         assert_eq!(reply.unwrap(), Reply::from_text("Five, with\ntwo lines"));
         assert_eq!(streamed, "Five, with\ntwo lines");
-        assert_eq!(
-            (tape().name(), tape().source()),
-            ("openai:gpt".to_owned(), Source::Remote)
-        );
+        assert_eq!((tape().name(), tape().source()), ("openai:gpt".to_owned(), Source::Remote));
     }
 
     #[tokio::test]
     async fn a_turn_that_is_not_recorded_is_an_error_that_says_what_is() {
         let setting = Setting::new();
         let cases = [
-            (
-                tape(),
-                "no reply is recorded for turn 9; this seat's recorded turns go from 1 to 6",
-            ),
+            (tape(), "no reply is recorded for turn 9; this seat's recorded turns go from 1 to 6"),
             (
                 Tape::new("openai:gpt", Source::Remote, []),
                 "no reply is recorded for turn 9; no turn of this seat is recorded",
@@ -156,10 +128,7 @@ mod tests {
         ];
         for (mut tape, problem) in cases {
             let error = setting.ask(&mut tape, 9, None).await.0.unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("get a reply from openai:gpt: {problem}")
-            );
+            assert_eq!(error.to_string(), format!("get a reply from openai:gpt: {problem}"));
         }
     }
 
@@ -167,10 +136,7 @@ mod tests {
     async fn it_keeps_the_contract_of_chat_models() {
         let long = (1..=64).map(|turn| (turn, Reply::from_text(&format!("This is turn {turn}."))));
         let tape = Tape::new("openai:gpt", Source::Remote, long);
-        let expected = Expectations {
-            streams: true,
-            heeds_control_words: true,
-        };
+        let expected = Expectations { streams: true, heeds_control_words: true };
         assert_eq!(check(&|| Box::new(tape.clone()), expected).await, Ok(()));
     }
 }

@@ -15,11 +15,7 @@ use crate::model_name::suggestion;
 const LONG_CHARS: usize = 24_000;
 
 /// The sections that every persona should have.
-const STANDARD_SECTIONS: [&str; 3] = [
-    "Background and Identity",
-    "Core Characteristics",
-    "Interaction Guidelines",
-];
+const STANDARD_SECTIONS: [&str; 3] = ["Background and Identity", "Core Characteristics", "Interaction Guidelines"];
 
 const CONTROL_WORDS: [&str; 7] = ["/start", "/help", "/bye", "/stop", "/end", "/quit", "/exit"];
 
@@ -66,11 +62,9 @@ impl fmt::Display for Finding {
 pub fn check_bytes(bytes: &[u8], file: &str) -> Vec<Finding> {
     match (std::str::from_utf8(bytes), Persona::from_bytes(bytes, file)) {
         (Ok(source), Ok(persona)) => warnings(source, &persona),
-        (_, Err(error)) => vec![Finding {
-            line: error.line,
-            severity: Severity::Error,
-            text: error.problem.to_string(),
-        }],
+        (_, Err(error)) => {
+            vec![Finding { line: error.line, severity: Severity::Error, text: error.problem.to_string() }]
+        }
         // `from_bytes` refuses what is not UTF-8.
         (Err(_), Ok(_)) => Vec::new(),
     }
@@ -110,19 +104,13 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn warn(&mut self, line: Option<usize>, text: impl Into<String>) {
-        self.0.push(Finding {
-            line,
-            severity: Severity::Warning,
-            text: text.into(),
-        });
+        self.0.push(Finding { line, severity: Severity::Warning, text: text.into() });
     }
 
     fn front_matter(&mut self, yaml: Option<(&str, usize)>, persona: &Persona) {
         let line_of = |key: &str| {
             let (yaml, first_line) = yaml?;
-            let index = yaml
-                .lines()
-                .position(|line| line.trim_start().starts_with(key))?;
+            let index = yaml.lines().position(|line| line.trim_start().starts_with(key))?;
             Some(first_line + index)
         };
         match &persona.summary {
@@ -136,7 +124,9 @@ impl Findings {
                 if chars > MAX_SUMMARY_CHARS {
                     self.warn(
                         line_of("summary"),
-                        format!("the summary has {chars} characters; over {MAX_SUMMARY_CHARS} may not fit a tiny window"),
+                        format!(
+                            "the summary has {chars} characters; over {MAX_SUMMARY_CHARS} may not fit a tiny window"
+                        ),
                     );
                 }
             }
@@ -150,42 +140,26 @@ impl Findings {
             );
         }
         if persona.role.is_empty() {
-            self.warn(
-                None,
-                "the title gives no role; expected `# Role Persona: Name`",
-            );
+            self.warn(None, "the title gives no role; expected `# Role Persona: Name`");
         }
         let has_own = matches!(persona.instructions, Instructions::Own(_));
         if let Some(line) = line_of("instructions").filter(|_| has_own) {
-            self.warn(
-                Some(line),
-                "`instructions` has no effect: the file's own `## Instructions` take its place",
-            );
+            self.warn(Some(line), "`instructions` has no effect: the file's own `## Instructions` take its place");
         }
     }
 
     fn sections(&mut self, blocks: &[Block<'_>], persona: &Persona) {
-        let speaks_english = persona
-            .language
-            .as_deref()
-            .is_none_or(|language| language.to_ascii_lowercase().starts_with("en"));
+        let speaks_english =
+            persona.language.as_deref().is_none_or(|language| language.to_ascii_lowercase().starts_with("en"));
         if speaks_english {
             for name in STANDARD_SECTIONS {
                 if !blocks.iter().any(|block| block.is_named(name)) {
                     self.warn(None, format!("there is no `## {name}` section"));
                 }
             }
-            let closing = persona
-                .body
-                .trim_end()
-                .rsplit("\n\n")
-                .next()
-                .unwrap_or_default();
+            let closing = persona.body.trim_end().rsplit("\n\n").next().unwrap_or_default();
             if !closing.trim_start().starts_with("Remember") {
-                self.warn(
-                    None,
-                    "there is no closing paragraph that begins with “Remember”",
-                );
+                self.warn(None, "there is no closing paragraph that begins with “Remember”");
             }
         } else if !blocks.iter().any(|block| block.level == 2) {
             self.warn(None, "there are no `##` sections");
@@ -195,30 +169,17 @@ impl Findings {
                 continue;
             }
             if block.level == 1 && index > 1 {
-                self.warn(
-                    Some(block.line),
-                    "a second title; a file holds one persona, sections begin with `##`",
-                );
+                self.warn(Some(block.line), "a second title; a file holds one persona, sections begin with `##`");
             }
             if block.level == 2
-                && blocks[..index]
-                    .iter()
-                    .any(|earlier| earlier.level == 2 && earlier.is_named(block.heading))
+                && blocks[..index].iter().any(|earlier| earlier.level == 2 && earlier.is_named(block.heading))
             {
-                self.warn(
-                    Some(block.line),
-                    format!("a second section `{}`", block.heading),
-                );
+                self.warn(Some(block.line), format!("a second section `{}`", block.heading));
             }
             let has_text = !block.text.trim().is_empty();
-            let has_parts = blocks
-                .get(index + 1)
-                .is_some_and(|next| next.level > block.level);
+            let has_parts = blocks.get(index + 1).is_some_and(|next| next.level > block.level);
             if block.level > 1 && !has_text && !has_parts {
-                self.warn(
-                    Some(block.line),
-                    format!("the section `{}` is empty", block.heading),
-                );
+                self.warn(Some(block.line), format!("the section `{}` is empty", block.heading));
             }
         }
     }
@@ -241,9 +202,7 @@ impl Findings {
                 );
             }
             for word in slash_words(line) {
-                let known = CONTROL_WORDS
-                    .iter()
-                    .any(|known| word.eq_ignore_ascii_case(known));
+                let known = CONTROL_WORDS.iter().any(|known| word.eq_ignore_ascii_case(known));
                 let like = mistyped(word);
                 if !known && (like.is_some() || line.contains(&format!("`{word}`"))) {
                     self.warn(
@@ -264,26 +223,17 @@ impl Findings {
         };
         for word in &CONTROL_WORDS[..5] {
             if !slash_words(&own).any(|used| used.eq_ignore_ascii_case(word)) {
-                self.warn(
-                    None,
-                    format!("the file's own control messages do not explain `{word}`"),
-                );
+                self.warn(None, format!("the file's own control messages do not explain `{word}`"));
             }
         }
     }
 
     fn placeholders(&mut self, markdown: &str, first_line: usize) {
         for (index, line) in markdown.lines().enumerate() {
-            let item = line
-                .trim()
-                .trim_start_matches(|c: char| c.is_ascii_digit() || "-*.) ".contains(c));
-            let is_ellipsis =
-                matches!(item, "" | "…") && (line.contains("...") || line.contains('…'));
+            let item = line.trim().trim_start_matches(|c: char| c.is_ascii_digit() || "-*.) ".contains(c));
+            let is_ellipsis = matches!(item, "" | "…") && (line.contains("...") || line.contains('…'));
             if is_ellipsis || line.contains("{{") || line.contains("TODO") {
-                self.warn(
-                    Some(first_line + index),
-                    "something is left to fill in here",
-                );
+                self.warn(Some(first_line + index), "something is left to fill in here");
             }
         }
     }
@@ -306,9 +256,7 @@ fn slash_words(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| !(c.is_alphanumeric() || matches!(c, '/' | '_' | '-' | '.' | ':')))
         .map(|word| word.trim_end_matches(['.', ':', '-']))
         .filter(|word| {
-            word.strip_prefix('/').is_some_and(|rest| {
-                !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphabetic())
-            })
+            word.strip_prefix('/').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphabetic()))
         })
 }
 
@@ -363,10 +311,7 @@ mod tests {
     fn bytes_that_are_no_text_are_an_error() {
         let findings = check_bytes(b"# A: B\nx\n\xff\n", "x.md");
         assert_eq!(findings.len(), 1);
-        assert_eq!(
-            findings[0].to_string(),
-            "line 3: error: it is not UTF-8 text"
-        );
+        assert_eq!(findings[0].to_string(), "line 3: error: it is not UTF-8 text");
     }
 
     proptest! {

@@ -76,16 +76,8 @@ impl PersonaDraft {
         let name = one_line(&self.name);
         // The first colon of a title ends the role.
         let role = one_line(&self.role).replace(':', " –");
-        let language = self
-            .language
-            .as_deref()
-            .map(one_line)
-            .filter(|text| !text.is_empty());
-        let gender = self
-            .gender
-            .as_deref()
-            .map(one_line)
-            .filter(|text| !text.is_empty());
+        let language = self.language.as_deref().map(one_line).filter(|text| !text.is_empty());
+        let gender = self.gender.as_deref().map(one_line).filter(|text| !text.is_empty());
         let (heading, in_title) = title(&role, &name, language.as_deref(), gender.as_deref());
         let summary = match &self.summary {
             Some(summary) => one_line(summary),
@@ -104,33 +96,16 @@ impl PersonaDraft {
         let mut file = front_matter(&front);
         file.push_str(&format!("# {heading}\n"));
         section(&mut file, "Background and Identity", &self.background);
-        section(
-            &mut file,
-            "Core Characteristics",
-            &list(&self.traits, false),
-        );
-        section(
-            &mut file,
-            "Areas of Expertise",
-            &list(&self.expertise, false),
-        );
+        section(&mut file, "Core Characteristics", &list(&self.traits, false));
+        section(&mut file, "Areas of Expertise", &list(&self.expertise, false));
         section(&mut file, "Communication Style", &list(&self.style, false));
         for (title, text) in &self.sections {
             section(&mut file, &one_line(title), text);
         }
-        section(
-            &mut file,
-            "Interaction Guidelines",
-            &list(&self.guidelines, true),
-        );
-        let remember = self
-            .remember
-            .as_deref()
-            .map(one_line)
-            .filter(|text| !text.is_empty());
-        let remember = remember.unwrap_or_else(|| {
-            format!("you are {name}: stay in character, and listen as well as you talk.")
-        });
+        section(&mut file, "Interaction Guidelines", &list(&self.guidelines, true));
+        let remember = self.remember.as_deref().map(one_line).filter(|text| !text.is_empty());
+        let remember =
+            remember.unwrap_or_else(|| format!("you are {name}: stay in character, and listen as well as you talk."));
         file.push_str(&format!("\nRemember, {remember}\n"));
         file
     }
@@ -143,12 +118,7 @@ struct InTitle {
 }
 
 /// The longest title that reads back as it was meant: a name may look as if it ended with a language.
-fn title(
-    role: &str,
-    name: &str,
-    language: Option<&str>,
-    gender: Option<&str>,
-) -> (String, InTitle) {
+fn title(role: &str, name: &str, language: Option<&str>, gender: Option<&str>) -> (String, InTitle) {
     let role = match role {
         "" => "Persona".to_owned(),
         role => format!("{role} Persona"),
@@ -171,29 +141,11 @@ fn title(
         })
     };
     if reads_as(&full, language, gender) {
-        (
-            full,
-            InTitle {
-                name: true,
-                groups: true,
-            },
-        )
+        (full, InTitle { name: true, groups: true })
     } else if reads_as(&bare, None, None) {
-        (
-            bare,
-            InTitle {
-                name: true,
-                groups: false,
-            },
-        )
+        (bare, InTitle { name: true, groups: false })
     } else {
-        (
-            role,
-            InTitle {
-                name: false,
-                groups: false,
-            },
-        )
+        (role, InTitle { name: false, groups: false })
     }
 }
 
@@ -220,13 +172,7 @@ fn list(items: &[String], numbered: bool) -> String {
         .map(|item| one_line(item))
         .filter(|item| !item.is_empty())
         .enumerate()
-        .map(|(index, item)| {
-            if numbered {
-                format!("{}. {item}\n", index + 1)
-            } else {
-                format!("- {item}\n")
-            }
-        })
+        .map(|(index, item)| if numbered { format!("{}. {item}\n", index + 1) } else { format!("- {item}\n") })
         .collect()
 }
 
@@ -270,19 +216,13 @@ pub(super) fn one_line(text: &str) -> String {
 
 /// The first sentences of `text`, as many as a summary may have; a cut one ends with an ellipsis.
 pub(super) fn summarise(text: &str) -> String {
-    let text: String = text
-        .lines()
-        .filter(|line| markdown::heading(line).is_none())
-        .map(|line| format!("{line} "))
-        .collect();
+    let text: String =
+        text.lines().filter(|line| markdown::heading(line).is_none()).map(|line| format!("{line} ")).collect();
     let text = one_line(&text.replace(['*', '_', '`', '#'], ""));
     if text.chars().count() <= MAX_SUMMARY_CHARS {
         return text;
     }
-    let most = text
-        .char_indices()
-        .nth(MAX_SUMMARY_CHARS)
-        .map_or(text.len(), |(at, _)| at);
+    let most = text.char_indices().nth(MAX_SUMMARY_CHARS).map_or(text.len(), |(at, _)| at);
     let head = &text[..most];
     let sentence_end = ['.', '!', '?', '。']
         .into_iter()
@@ -296,10 +236,7 @@ pub(super) fn summarise(text: &str) -> String {
     match sentence_end {
         Some(end) => head[..end].to_owned(),
         None => {
-            let room = head
-                .char_indices()
-                .nth(MAX_SUMMARY_CHARS - 1)
-                .map_or(head.len(), |(at, _)| at);
+            let room = head.char_indices().nth(MAX_SUMMARY_CHARS - 1).map_or(head.len(), |(at, _)| at);
             let cut = head[..room].rfind(' ').unwrap_or(room);
             format!("{}…", head[..cut].trim_end_matches([',', ';', ':', ' ']))
         }
@@ -322,7 +259,8 @@ mod tests {
             model: Some(ModelName::Human),
             temperature: Some(0.7),
             talkativeness: Some(0.25),
-            background: "You are Livia Ferro, a botanist. You live at 2,100 metres.\n\n# Youth\nYou were born in Chur.".into(),
+            background: "You are Livia Ferro, a botanist. You live at 2,100 metres.\n\n# Youth\nYou were born in Chur."
+                .into(),
             traits: vec!["Patient".into(), "Short\nof breath: never".into()],
             expertise: vec!["Saxifrages".into()],
             style: vec!["Latin names first".into()],
@@ -369,10 +307,7 @@ mod tests {
             let persona = Persona::parse(&draft.render(), "x.md").unwrap();
             assert_eq!(persona.name, name);
             assert_eq!(persona.role, "Poet – lyrical");
-            assert_eq!(
-                (persona.language.as_deref(), persona.gender.as_deref()),
-                (language, gender)
-            );
+            assert_eq!((persona.language.as_deref(), persona.gender.as_deref()), (language, gender));
         }
     }
 

@@ -21,19 +21,13 @@ pub(super) struct Split<'a> {
 pub(super) fn split(source: &str) -> Result<Split<'_>, (usize, PersonaProblem)> {
     let mut lines = source.split_inclusive('\n');
     let Some(first) = lines.next().filter(|line| line.trim_end() == "---") else {
-        return Ok(Split {
-            yaml: None,
-            markdown: (source, 1),
-        });
+        return Ok(Split { yaml: None, markdown: (source, 1) });
     };
     let (mut at, mut number) = (first.len(), 2);
     for line in lines {
         let next = at + line.len();
         if matches!(line.trim_end(), "---" | "...") {
-            return Ok(Split {
-                yaml: Some((&source[first.len()..at], 2)),
-                markdown: (&source[next..], number + 1),
-            });
+            return Ok(Split { yaml: Some((&source[first.len()..at], 2)), markdown: (&source[next..], number + 1) });
         }
         (at, number) = (next, number + 1);
     }
@@ -55,17 +49,8 @@ struct Keys {
 }
 
 /// The keys, in the order of the documentation.
-const KEYS: [&str; 9] = [
-    "name",
-    "model",
-    "temperature",
-    "language",
-    "gender",
-    "voice",
-    "talkativeness",
-    "summary",
-    "instructions",
-];
+const KEYS: [&str; 9] =
+    ["name", "model", "temperature", "language", "gender", "voice", "talkativeness", "summary", "instructions"];
 
 /// What the front matter says, checked. Texts are single lines and not empty.
 #[derive(Debug, Default)]
@@ -91,17 +76,12 @@ pub(super) struct At<T> {
 impl FrontMatter {
     /// Reads YAML that begins on line `first_line` of its file.
     pub(super) fn parse(yaml: &str, first_line: usize) -> Result<Self, (usize, PersonaProblem)> {
-        let keys: Keys =
-            serde_saphyr::from_str(yaml).map_err(|error| explain(&error, first_line))?;
+        let keys: Keys = serde_saphyr::from_str(yaml).map_err(|error| explain(&error, first_line))?;
         let lines = Lines { first_line };
         Ok(Self {
             name: lines.text("name", keys.name)?,
             model: match lines.text("model", keys.model)? {
-                Some(text) => Some(
-                    text.value
-                        .parse()
-                        .map_err(|error| (text.line, PersonaProblem::Model(error)))?,
-                ),
+                Some(text) => Some(text.value.parse().map_err(|error| (text.line, PersonaProblem::Model(error)))?),
                 None => None,
             },
             temperature: lines.number("temperature", 2.0, keys.temperature)?,
@@ -112,10 +92,7 @@ impl FrontMatter {
             summary: lines.text("summary", keys.summary)?,
             instructions: match lines.text("instructions", keys.instructions)? {
                 Some(text) => Some(At {
-                    value: text
-                        .value
-                        .parse()
-                        .map_err(|error| (text.line, PersonaProblem::Instructions(error)))?,
+                    value: text.value.parse().map_err(|error| (text.line, PersonaProblem::Instructions(error)))?,
                     line: text.line,
                 }),
                 None => None,
@@ -164,11 +141,7 @@ impl Lines {
         if (0.0..=most).contains(&value.value) {
             Ok(Some(value.value))
         } else {
-            let problem = PersonaProblem::OutOfRange {
-                key,
-                value: value.value,
-                most,
-            };
+            let problem = PersonaProblem::OutOfRange { key, value: value.value, most };
             Err((self.of(&value), problem))
         }
     }
@@ -176,14 +149,11 @@ impl Lines {
 
 fn explain(error: &serde_saphyr::Error, first_line: usize) -> (usize, PersonaProblem) {
     let error = error.without_snippet();
-    let line = error
-        .location()
-        .map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
+    let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
     let problem = match error {
-        serde_saphyr::Error::SerdeUnknownField { field, .. } => PersonaProblem::UnknownKey {
-            key: shown(field),
-            nearest: nearest(field, KEYS).map(str::to_owned),
-        },
+        serde_saphyr::Error::SerdeUnknownField { field, .. } => {
+            PersonaProblem::UnknownKey { key: shown(field), nearest: nearest(field, KEYS).map(str::to_owned) }
+        }
         serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
             PersonaProblem::DuplicateKey { key: shown(key) }
         }

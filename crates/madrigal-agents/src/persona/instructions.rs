@@ -61,13 +61,10 @@ impl FromStr for SharedInstructions {
     type Err = UnknownInstructions;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|shared| shared.name() == text)
-            .ok_or_else(|| UnknownInstructions {
-                name: text.to_owned(),
-                nearest: nearest(text, Self::ALL.map(Self::name)).map(str::to_owned),
-            })
+        Self::ALL.into_iter().find(|shared| shared.name() == text).ok_or_else(|| UnknownInstructions {
+            name: text.to_owned(),
+            nearest: nearest(text, Self::ALL.map(Self::name)).map(str::to_owned),
+        })
     }
 }
 
@@ -84,17 +81,8 @@ mod tests {
 
     #[test]
     fn every_control_word_is_explained() {
-        for word in [
-            ControlWord::Start,
-            ControlWord::Help,
-            ControlWord::Bye,
-            ControlWord::Stop,
-            ControlWord::End,
-        ] {
-            assert!(
-                CONTROL_MESSAGES.contains(&format!("- `{word}`: ")),
-                "{word}"
-            );
+        for word in [ControlWord::Start, ControlWord::Help, ControlWord::Bye, ControlWord::Stop, ControlWord::End] {
+            assert!(CONTROL_MESSAGES.contains(&format!("- `{word}`: ")), "{word}");
         }
     }
 
@@ -106,10 +94,7 @@ mod tests {
             assert!(shared.text("Ada").contains("as Ada,"));
         }
         assert_eq!(
-            "turing"
-                .parse::<SharedInstructions>()
-                .unwrap_err()
-                .to_string(),
+            "turing".parse::<SharedInstructions>().unwrap_err().to_string(),
             "find the shared instructions `turing` (did you mean `turing-test`?); there are `conversation` and `turing-test`"
         );
     }

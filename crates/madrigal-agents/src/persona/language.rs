@@ -9,9 +9,7 @@ pub fn is_language_tag(text: &str) -> bool {
     let primary = parts.next().unwrap_or_default();
     (2..=3).contains(&primary.len())
         && primary.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && parts.all(|part| {
-            (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        })
+        && parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// The English name of the language with the given tag, for the common ones.
@@ -53,15 +51,8 @@ pub fn language_name(tag: &str) -> Option<&'static str> {
         ("vi", "Vietnamese"),
         ("zh", "Chinese"),
     ];
-    let primary = tag
-        .split('-')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    NAMES
-        .iter()
-        .find(|(tag, _)| *tag == primary)
-        .map(|(_, name)| *name)
+    let primary = tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+    NAMES.iter().find(|(tag, _)| *tag == primary).map(|(_, name)| *name)
 }
 
 #[cfg(test)]
@@ -82,11 +73,7 @@ mod tests {
             ("", false, None),
         ];
         for (tag, is_tag, name) in cases {
-            assert_eq!(
-                (is_language_tag(tag), language_name(tag)),
-                (is_tag, name),
-                "{tag:?}"
-            );
+            assert_eq!((is_language_tag(tag), language_name(tag)), (is_tag, name), "{tag:?}");
         }
     }
 }

@@ -40,10 +40,7 @@ pub fn built_in_names() -> impl Iterator<Item = &'static str> {
 /// The text of a built-in persona.
 #[must_use]
 pub fn built_in(name: &str) -> Option<&'static str> {
-    BUILT_INS
-        .iter()
-        .find(|(stem, _)| *stem == name)
-        .map(|(_, text)| *text)
+    BUILT_INS.iter().find(|(stem, _)| *stem == name).map(|(_, text)| *text)
 }
 
 /// The personas at hand.
@@ -123,10 +120,7 @@ impl PersonaLibrary {
         }
         let path = Path::new(name);
         if path.is_dir() || !path.exists() {
-            return Err(FindError::Unknown {
-                name: name.to_owned(),
-                nearest: self.nearest(name),
-            });
+            return Err(FindError::Unknown { name: name.to_owned(), nearest: self.nearest(name) });
         }
         read(path)
     }
@@ -169,11 +163,7 @@ impl PersonaLibrary {
         let mut known: Vec<String> = built_in_names().map(str::to_owned).collect();
         for folder in &self.folders {
             let files = markdown_files(folder).unwrap_or_default();
-            known.extend(
-                files
-                    .iter()
-                    .filter_map(|path| path.file_stem()?.to_str().map(str::to_owned)),
-            );
+            known.extend(files.iter().filter_map(|path| path.file_stem()?.to_str().map(str::to_owned)));
         }
         nearest(name, known.iter().map(String::as_str)).map(str::to_owned)
     }
@@ -181,11 +171,7 @@ impl PersonaLibrary {
 
 /// Whether a name can be a file's, so that it cannot lead out of a folder.
 fn is_plain(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && !name
-            .chars()
-            .any(|c| c.is_control() || matches!(c, '/' | '\\'))
+    !name.is_empty() && !name.starts_with('.') && !name.chars().any(|c| c.is_control() || matches!(c, '/' | '\\'))
 }
 
 fn built_in_file(name: &str) -> String {
@@ -194,27 +180,19 @@ fn built_in_file(name: &str) -> String {
 
 /// Reads a regular file; a pipe could keep us waiting for ever.
 fn read(path: &Path) -> Result<Persona, FindError> {
-    let failed = |source| FindError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| FindError::Io { path: path.to_owned(), source };
     if !path.metadata().map_err(failed)?.is_file() {
         return Err(failed(io::Error::other("it is not a regular file")));
     }
     let mut bytes = Vec::new();
     let limit = MAX_BYTES as u64 + 1;
-    File::open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(failed)?;
+    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
     Ok(Persona::from_bytes(&bytes, &path.display().to_string())?)
 }
 
 /// The Markdown files of a folder, sorted; none where there is no folder.
 fn markdown_files(folder: &Path) -> Result<Vec<PathBuf>, FindError> {
-    let failed = |source| FindError::Io {
-        path: folder.to_owned(),
-        source,
-    };
+    let failed = |source| FindError::Io { path: folder.to_owned(), source };
     let entries = match folder.read_dir() {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -224,13 +202,8 @@ fn markdown_files(folder: &Path) -> Result<Vec<PathBuf>, FindError> {
     for entry in entries {
         let path = entry.map_err(failed)?.path();
         let is_persona = path.extension().is_some_and(|ext| ext == "md")
-            && path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .is_some_and(is_plain)
-            && path
-                .file_stem()
-                .is_some_and(|stem| !stem.eq_ignore_ascii_case("readme"));
+            && path.file_stem().and_then(|stem| stem.to_str()).is_some_and(is_plain)
+            && path.file_stem().is_some_and(|stem| !stem.eq_ignore_ascii_case("readme"));
         if is_persona && path.is_file() {
             files.push(path);
         }
@@ -250,39 +223,19 @@ mod tests {
     #[test]
     fn every_built_in_is_sound() {
         assert!(BUILT_INS.len() >= 12);
-        assert!(
-            BUILT_INS.windows(2).all(|pair| pair[0].0 < pair[1].0),
-            "by name"
-        );
+        assert!(BUILT_INS.windows(2).all(|pair| pair[0].0 < pair[1].0), "by name");
         let mut names = Vec::new();
         for (name, text) in BUILT_INS {
             assert_eq!(check(text, name), [], "{name}");
             let persona = PersonaLibrary::default().find(name).unwrap();
             assert_eq!(persona.source, *text);
-            assert_eq!(
-                persona.instructions,
-                Instructions::Shared(SharedInstructions::Conversation),
-                "{name}"
-            );
-            assert!(
-                persona.language.is_some() && persona.talkativeness.is_some(),
-                "{name}"
-            );
+            assert_eq!(persona.instructions, Instructions::Shared(SharedInstructions::Conversation), "{name}");
+            assert!(persona.language.is_some() && persona.talkativeness.is_some(), "{name}");
             assert!(!persona.role.is_empty(), "{name}");
-            assert!(
-                persona.summary.as_ref().unwrap().chars().count() <= MAX_SUMMARY_CHARS,
-                "{name}"
-            );
+            assert!(persona.summary.as_ref().unwrap().chars().count() <= MAX_SUMMARY_CHARS, "{name}");
             // stories260K's tokenizer (512 pieces) takes 0.64 tokens a character of these at most: 115 tokens.
-            assert!(
-                persona.short_prompt().unwrap().chars().count() <= 180,
-                "{name}"
-            );
-            assert!(
-                (60..=120).contains(&text.lines().count()),
-                "{name}: {} lines",
-                text.lines().count()
-            );
+            assert!(persona.short_prompt().unwrap().chars().count() <= 180, "{name}");
+            assert!((60..=120).contains(&text.lines().count()), "{name}: {} lines", text.lines().count());
             names.push(persona.name);
         }
         names.sort();
@@ -307,23 +260,10 @@ mod tests {
     fn folders_win_over_built_ins_and_paths_work() {
         let first = tempfile::tempdir().unwrap();
         let second = tempfile::tempdir().unwrap();
-        let write =
-            |folder: &Path, file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
-        write(
-            first.path(),
-            "pirate.md",
-            "# Gardener: Anne\nYou like roses.\n",
-        );
-        write(
-            second.path(),
-            "pirate.md",
-            "# Baker: Bert\nYou like bread.\n",
-        );
-        write(
-            second.path(),
-            "baker.md",
-            "# Baker: Carl\nYou like rolls.\n",
-        );
+        let write = |folder: &Path, file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
+        write(first.path(), "pirate.md", "# Gardener: Anne\nYou like roses.\n");
+        write(second.path(), "pirate.md", "# Baker: Bert\nYou like bread.\n");
+        write(second.path(), "baker.md", "# Baker: Carl\nYou like rolls.\n");
         write(second.path(), "broken.md", "no title\n");
         write(second.path(), "README.md", "# Read me\n");
         write(second.path(), "notes.txt", "x");
@@ -331,31 +271,20 @@ mod tests {
         let library = PersonaLibrary::new(vec![missing, first.path().into(), second.path().into()]);
 
         let path = second.path().join("pirate.md");
-        for (name, found) in [
-            ("pirate", "Anne"),
-            ("baker", "Carl"),
-            (path.to_str().unwrap(), "Bert"),
-        ] {
+        for (name, found) in [("pirate", "Anne"), ("baker", "Carl"), (path.to_str().unwrap(), "Bert")] {
             assert_eq!(library.find(name).unwrap().name, found);
         }
         let list = library.list().unwrap();
         assert_eq!(list.len(), BUILT_INS.len() + 2);
         let broken = list.iter().find(|entry| entry.name == "broken").unwrap();
         let reason = broken.persona.as_ref().unwrap_err().to_string();
-        assert!(
-            reason.contains("broken.md, line 1: there is no title"),
-            "{reason}"
-        );
+        assert!(reason.contains("broken.md, line 1: there is no title"), "{reason}");
     }
 
     #[test]
     fn what_is_missing_is_named_with_the_nearest() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(
-            folder.path().join("gardener.md"),
-            "# Gardener: Anne\nYou like roses.\n",
-        )
-        .unwrap();
+        fs::write(folder.path().join("gardener.md"), "# Gardener: Anne\nYou like roses.\n").unwrap();
         let library = PersonaLibrary::new(vec![folder.path().into()]);
         let cases = [
             ("physisist", Some("physicist")),
@@ -388,9 +317,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("long.md");
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
-        let error = PersonaLibrary::default()
-            .find(path.to_str().unwrap())
-            .unwrap_err();
+        let error = PersonaLibrary::default().find(path.to_str().unwrap()).unwrap_err();
         assert!(error.to_string().contains("over 1 MiB"), "{error}");
     }
 }

@@ -33,22 +33,14 @@ impl Block<'_> {
 
 /// Cuts `text`, which begins on line `first_line` of its file, at its headings.
 pub(super) fn blocks(text: &str, first_line: usize) -> Vec<Block<'_>> {
-    let mut blocks = vec![Block {
-        level: 0,
-        heading: "",
-        line: first_line,
-        text: String::new(),
-    }];
+    let mut blocks = vec![Block { level: 0, heading: "", line: first_line, text: String::new() }];
     let mut fences = Fences::default();
     for (index, line) in text.lines().enumerate() {
         let in_code = fences.covers(line);
         match heading(line) {
-            Some((level, heading)) if !in_code => blocks.push(Block {
-                level,
-                heading,
-                line: first_line + index,
-                text: String::new(),
-            }),
+            Some((level, heading)) if !in_code => {
+                blocks.push(Block { level, heading, line: first_line + index, text: String::new() });
+            }
             _ => {
                 if let Some(block) = blocks.last_mut() {
                     block.text.push_str(line);
@@ -66,20 +58,13 @@ pub(super) fn heading(line: &str) -> Option<(usize, &str)> {
     let line = &line[indent..];
     let level = line.bytes().take_while(|byte| *byte == b'#').count();
     let rest = &line[level..];
-    if indent > 3
-        || !(1..=6).contains(&level)
-        || !(rest.is_empty() || rest.starts_with([' ', '\t']))
-    {
+    if indent > 3 || !(1..=6).contains(&level) || !(rest.is_empty() || rest.starts_with([' ', '\t'])) {
         return None;
     }
     let text = rest.trim();
     // A closing sequence of marks is not part of the text.
     let unclosed = text.trim_end_matches('#');
-    let text = if unclosed.is_empty() || unclosed.ends_with([' ', '\t']) {
-        unclosed.trim_end()
-    } else {
-        text
-    };
+    let text = if unclosed.is_empty() || unclosed.ends_with([' ', '\t']) { unclosed.trim_end() } else { text };
     Some((level, text))
 }
 
@@ -92,18 +77,15 @@ pub(super) struct Fences {
 impl Fences {
     /// The fence that closes what is open; empty where nothing is.
     pub(super) fn closing(&self) -> String {
-        self.open
-            .map(|(mark, length)| mark.to_string().repeat(length))
-            .unwrap_or_default()
+        self.open.map(|(mark, length)| mark.to_string().repeat(length)).unwrap_or_default()
     }
 
     /// Whether `line`, the next one, belongs to fenced code, the fences included.
     pub(super) fn covers(&mut self, line: &str) -> bool {
         let line = line.trim();
         let mark = line.chars().next().filter(|c| matches!(c, '`' | '~'));
-        let fence = mark
-            .map(|mark| (mark, line.chars().take_while(|c| *c == mark).count()))
-            .filter(|(_, length)| *length >= 3);
+        let fence =
+            mark.map(|mark| (mark, line.chars().take_while(|c| *c == mark).count())).filter(|(_, length)| *length >= 3);
         match (self.open, fence) {
             (None, Some(fence)) => {
                 self.open = Some(fence);
@@ -111,8 +93,7 @@ impl Fences {
             }
             (None, None) => false,
             (Some((mark, length)), fence) => {
-                let closes = fence.is_some_and(|(m, l)| m == mark && l >= length)
-                    && line.chars().all(|c| c == mark);
+                let closes = fence.is_some_and(|(m, l)| m == mark && l >= length) && line.chars().all(|c| c == mark);
                 if closes {
                     self.open = None;
                 }
@@ -148,14 +129,8 @@ mod tests {
     #[test]
     fn fenced_code_holds_no_headings() {
         let text = "a\n```sh\n# no\n~~~\n```\n# yes\n~~~~\n# no\n~~~\n# no\n~~~~\n## also\n";
-        let found: Vec<_> = blocks(text, 10)
-            .into_iter()
-            .map(|block| (block.heading.to_owned(), block.line))
-            .collect();
-        assert_eq!(
-            found,
-            [(String::new(), 10), ("yes".into(), 15), ("also".into(), 21)]
-        );
+        let found: Vec<_> = blocks(text, 10).into_iter().map(|block| (block.heading.to_owned(), block.line)).collect();
+        assert_eq!(found, [(String::new(), 10), ("yes".into(), 15), ("also".into(), 21)]);
     }
 
     proptest! {

@@ -37,9 +37,7 @@ pub use self::draft::PersonaDraft;
 pub use self::import::{ImportError, ImportedCard, MAX_FILE_BYTES as MAX_CARD_BYTES, import_card};
 pub use self::instructions::{SharedInstructions, UnknownInstructions};
 pub use self::language::{is_language_tag, language_name};
-pub use self::library::{
-    FindError, LibraryEntry, Origin, PersonaLibrary, built_in, built_in_names,
-};
+pub use self::library::{FindError, LibraryEntry, Origin, PersonaLibrary, built_in, built_in_names};
 
 /// The longest persona file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -112,19 +110,13 @@ pub enum PersonaProblem {
     #[error("it is over 1 MiB, the most that a persona may have")]
     TooLong,
     /// No `#` heading opens the Markdown.
-    #[error(
-        "there is no title; expected `# Role Persona: Name` as the first line after the front matter"
-    )]
+    #[error("there is no title; expected `# Role Persona: Name` as the first line after the front matter")]
     NoTitle,
     /// The title has no colon, and the front matter no `name`.
-    #[error(
-        "the title has no colon; expected `# Role Persona: Name`, or `name:` in the front matter"
-    )]
+    #[error("the title has no colon; expected `# Role Persona: Name`, or `name:` in the front matter")]
     NoColon,
     /// Nothing follows the title's colon.
-    #[error(
-        "the title names nobody; expected a name after the colon, as in `# Role Persona: Name`"
-    )]
+    #[error("the title names nobody; expected a name after the colon, as in `# Role Persona: Name`")]
     NoName,
     /// The name cannot be shown on a line of its own.
     #[error("the name has {chars} characters; {MAX_NAME_CHARS} is the most")]
@@ -139,9 +131,7 @@ pub enum PersonaProblem {
         what: &'static str,
     },
     /// The second `---` is missing.
-    #[error(
-        "the front matter that begins here has no end; put `---` on a line of its own after it"
-    )]
+    #[error("the front matter that begins here has no end; put `---` on a line of its own after it")]
     UnterminatedFrontMatter,
     /// The front matter is not the YAML it should be.
     #[error("the front matter is wrong: {message}")]
@@ -209,11 +199,7 @@ impl Persona {
     /// # Errors
     /// When the file cannot be used; the error names the line.
     pub fn parse(source: &str, file: &str) -> Result<Self, PersonaError> {
-        parse_text(source, file).map_err(|(line, problem)| PersonaError {
-            file: file.to_owned(),
-            line,
-            problem,
-        })
+        parse_text(source, file).map_err(|(line, problem)| PersonaError { file: file.to_owned(), line, problem })
     }
 
     /// Reads a persona from a file's bytes.
@@ -221,11 +207,7 @@ impl Persona {
     /// # Errors
     /// As [`Persona::parse`], and when the bytes are not UTF-8.
     pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Self, PersonaError> {
-        let error = |line, problem| PersonaError {
-            file: file.to_owned(),
-            line,
-            problem,
-        };
+        let error = |line, problem| PersonaError { file: file.to_owned(), line, problem };
         if bytes.len() > MAX_BYTES {
             return Err(error(None, PersonaProblem::TooLong));
         }
@@ -253,9 +235,7 @@ impl Persona {
                 let mut text = shared.text(&self.name).trim_end().to_owned();
                 if let Some(language) = &self.language {
                     let language = language_name(language).unwrap_or(language);
-                    text.push_str(&format!(
-                        "\n- Speak {language}, whatever language you are spoken to in."
-                    ));
+                    text.push_str(&format!("\n- Speak {language}, whatever language you are spoken to in."));
                 }
                 parts.push(text);
             }
@@ -263,11 +243,7 @@ impl Persona {
         let control = self.control_messages.as_deref();
         parts.push(control.unwrap_or(instructions::CONTROL_MESSAGES).to_owned());
         parts.push(blocks.iter().map(Block::render).collect());
-        let parts: Vec<&str> = parts
-            .iter()
-            .map(|part| part.trim())
-            .filter(|part| !part.is_empty())
-            .collect();
+        let parts: Vec<&str> = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect();
         parts.join("\n\n") + "\n"
     }
 
@@ -275,20 +251,14 @@ impl Persona {
     #[must_use]
     pub fn short_prompt(&self) -> Option<String> {
         let summary = self.summary.as_deref()?.trim_end_matches('.');
-        Some(format!(
-            "You are {}. {summary}. Answer in a sentence or two.",
-            self.name
-        ))
+        Some(format!("You are {}. {summary}. Answer in a sentence or two.", self.name))
     }
 
     /// The persona in one line, for lists.
     #[must_use]
     pub fn description(&self) -> String {
         let mut line = self.name.clone();
-        for (mark, text) in [
-            (", ", Some(self.role.as_str())),
-            (" — ", self.summary.as_deref()),
-        ] {
+        for (mark, text) in [(", ", Some(self.role.as_str())), (" — ", self.summary.as_deref())] {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 line.push_str(mark);
                 line.push_str(text);
@@ -340,11 +310,9 @@ fn parse_text(source: &str, file: &str) -> Result<Persona, Located> {
     let line = title_block.line;
     let title = Title::parse(title_block.heading);
     let name = persona_name(&title, front.name.as_ref(), line).map_err(at)?;
-    for (what, text) in [
-        ("role", Some(&title.role)),
-        ("language", title.language.as_ref()),
-        ("gender", title.gender.as_ref()),
-    ] {
+    for (what, text) in
+        [("role", Some(&title.role)), ("language", title.language.as_ref()), ("gender", title.gender.as_ref())]
+    {
         if text.is_some_and(|text| text.chars().any(char::is_control)) {
             return Err((Some(line), PersonaProblem::ControlCharacter { what }));
         }
@@ -352,9 +320,7 @@ fn parse_text(source: &str, file: &str) -> Result<Persona, Located> {
     let language = agree("language", front.language, title.language).map_err(at)?;
     let gender = agree("gender", front.gender, title.gender).map_err(at)?;
     let sections = Sections::of(&title_block, &blocks);
-    let says_who = !sections.body.trim().is_empty()
-        || sections.instructions.is_some()
-        || front.summary.is_some();
+    let says_who = !sections.body.trim().is_empty() || sections.instructions.is_some() || front.summary.is_some();
     if !says_who {
         return Err((Some(line), PersonaProblem::NoBody { name }));
     }
@@ -370,12 +336,7 @@ fn parse_text(source: &str, file: &str) -> Result<Persona, Located> {
         summary: front.summary.map(|summary| summary.value),
         instructions: match sections.instructions {
             Some(own) => Instructions::Own(own),
-            None => Instructions::Shared(
-                front
-                    .instructions
-                    .map(|shared| shared.value)
-                    .unwrap_or_default(),
-            ),
+            None => Instructions::Shared(front.instructions.map(|shared| shared.value).unwrap_or_default()),
         },
         control_messages: sections.control_messages,
         body: sections.body,
@@ -414,14 +375,9 @@ fn agree(
     title: Option<String>,
 ) -> Result<Option<String>, (usize, PersonaProblem)> {
     match (front, title) {
-        (Some(front), Some(title)) if !front.value.eq_ignore_ascii_case(&title) => Err((
-            front.line,
-            PersonaProblem::Conflict {
-                key,
-                front_matter: front.value,
-                title,
-            },
-        )),
+        (Some(front), Some(title)) if !front.value.eq_ignore_ascii_case(&title) => {
+            Err((front.line, PersonaProblem::Conflict { key, front_matter: front.value, title }))
+        }
         (Some(front), _) => Ok(Some(front.value)),
         (None, title) => Ok(title),
     }
@@ -445,10 +401,7 @@ enum Shelf {
 
 impl Sections {
     fn of(title: &Block<'_>, blocks: &[Block<'_>]) -> Self {
-        let mut sections = Self {
-            body: title.text.trim_start_matches('\n').to_owned(),
-            ..Self::default()
-        };
+        let mut sections = Self { body: title.text.trim_start_matches('\n').to_owned(), ..Self::default() };
         // The sections that are open, outermost first.
         let mut open: Vec<(usize, Shelf)> = Vec::new();
         for block in blocks {

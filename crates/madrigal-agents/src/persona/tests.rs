@@ -54,19 +54,10 @@ fn front_matter_and_shared_instructions() {
     assert_eq!(persona.name, "Wen");
     assert_eq!(persona.role, "Tea Merchant");
     assert_eq!(persona.model, Some("ollama:llama3:8b".parse().unwrap()));
-    assert_eq!(
-        (persona.temperature, persona.talkativeness),
-        (Some(0.5), Some(1.0))
-    );
+    assert_eq!((persona.temperature, persona.talkativeness), (Some(0.5), Some(1.0)));
     assert_eq!(persona.voice.as_deref(), Some("calm"));
-    assert_eq!(
-        persona.instructions,
-        Instructions::Shared(SharedInstructions::TuringTest)
-    );
-    assert_eq!(
-        persona.short_prompt().unwrap(),
-        "You are Wen. Sells tea. Answer in a sentence or two."
-    );
+    assert_eq!(persona.instructions, Instructions::Shared(SharedInstructions::TuringTest));
+    assert_eq!(persona.short_prompt().unwrap(), "You are Wen. Sells tea. Answer in a sentence or two.");
     assert_eq!(persona.description(), "Wen, Tea Merchant — Sells tea.");
     assert!(!persona.system_prompt().contains('\r'));
 }
@@ -85,38 +76,24 @@ fn small_variations_are_understood() {
     ];
     for (source, role, name) in cases {
         let persona = Persona::parse(source, "x.md").unwrap();
-        assert_eq!(
-            (persona.role.as_str(), persona.name.as_str()),
-            (role, name),
-            "{source:?}"
-        );
+        assert_eq!((persona.role.as_str(), persona.name.as_str()), (role, name), "{source:?}");
     }
 }
 
 #[test]
 fn errors_name_file_line_and_remedy() {
-    let front =
-        |line: &str| format!("---\nsummary: fine\n{line}\n---\n# Poet: Ada\nx\n").into_bytes();
+    let front = |line: &str| format!("---\nsummary: fine\n{line}\n---\n# Poet: Ada\nx\n").into_bytes();
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("empty", Vec::new()),
         ("no title", b"\n\nYou are Ada.\n".to_vec()),
         ("section first", b"\n## Background\n# Poet: Ada\n".to_vec()),
         ("no colon", b"# Poet Ada\nx\n".to_vec()),
-        (
-            "no name",
-            b"---\nsummary: x\n---\n\n# Poet Persona: (en)\nx\n".to_vec(),
-        ),
-        (
-            "long name",
-            format!("# Poet: {}\nx\n", "a".repeat(100)).into_bytes(),
-        ),
+        ("no name", b"---\nsummary: x\n---\n\n# Poet Persona: (en)\nx\n".to_vec()),
+        ("long name", format!("# Poet: {}\nx\n", "a".repeat(100)).into_bytes()),
         ("escape in name", b"# Poet: Ada\x1b[31m\nx\n".to_vec()),
         ("escape in role", b"# Po\x1bet: Ada\nx\n".to_vec()),
         ("title only", b"# Poet: Ada\n\n".to_vec()),
-        (
-            "unterminated",
-            b"---\nsummary: x\n# Poet: Ada\nx\n".to_vec(),
-        ),
+        ("unterminated", b"---\nsummary: x\n# Poet: Ada\nx\n".to_vec()),
         ("not utf-8", b"# Poet: Ada\n\nx \xff y\n".to_vec()),
         ("too long", vec![b'a'; MAX_BYTES + 1]),
         ("unknown key", front("temprature: 0.3")),
@@ -132,15 +109,9 @@ fn errors_name_file_line_and_remedy() {
         ("a list", front("gender: [a]")),
         ("not yaml", front("gender: a: b")),
         ("unknown model", front("model: opnai:gpt-4o")),
-        (
-            "user in a model",
-            front("model: compat:https://user:pw@host"),
-        ),
+        ("user in a model", front("model: compat:https://user:pw@host")),
         ("unknown instructions", front("instructions: turing")),
-        (
-            "language twice",
-            b"---\nlanguage: de\n---\n# Poet: Ada (en)\nx\n".to_vec(),
-        ),
+        ("language twice", b"---\nlanguage: de\n---\n# Poet: Ada (en)\nx\n".to_vec()),
     ];
     let mut report = String::new();
     for (title, bytes) in cases {

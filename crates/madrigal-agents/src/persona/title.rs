@@ -41,12 +41,7 @@ impl Title {
                 }
             }
         });
-        Self {
-            role: without_persona(role).to_owned(),
-            name,
-            language,
-            gender,
-        }
+        Self { role: without_persona(role).to_owned(), name, language, gender }
     }
 }
 
@@ -66,10 +61,7 @@ fn without_persona(role: &str) -> &str {
     let role = role.trim();
     let cut = role.len().saturating_sub("persona".len());
     match role.get(cut..) {
-        Some(word)
-            if word.eq_ignore_ascii_case("persona")
-                && !role[..cut].ends_with(char::is_alphanumeric) =>
-        {
+        Some(word) if word.eq_ignore_ascii_case("persona") && !role[..cut].ends_with(char::is_alphanumeric) => {
             role[..cut].trim_end()
         }
         _ => role,
@@ -85,37 +77,13 @@ mod tests {
     #[test]
     fn titles_come_apart() {
         let cases = [
-            (
-                "Physicist Persona: Dr. Ada Noor (en) [female]",
-                "Physicist",
-                "Dr. Ada Noor",
-                Some("en"),
-                Some("female"),
-            ),
-            (
-                "Physicist Persona: Ada [female] (en-GB)",
-                "Physicist",
-                "Ada",
-                Some("en-GB"),
-                Some("female"),
-            ),
+            ("Physicist Persona: Dr. Ada Noor (en) [female]", "Physicist", "Dr. Ada Noor", Some("en"), Some("female")),
+            ("Physicist Persona: Ada [female] (en-GB)", "Physicist", "Ada", Some("en-GB"), Some("female")),
             ("Physicist persona : Ada", "Physicist", "Ada", None, None),
             ("Poet: Ada (Deutsch)", "Poet", "Ada", Some("Deutsch"), None),
-            (
-                "Poet: Ada (the Younger)",
-                "Poet",
-                "Ada (the Younger)",
-                None,
-                None,
-            ),
+            ("Poet: Ada (the Younger)", "Poet", "Ada (the Younger)", None, None),
             ("Poet: A (b) (de)", "Poet", "A (b)", Some("de"), None),
-            (
-                "Poet: Ada: the second (en)",
-                "Poet",
-                "Ada: the second",
-                Some("en"),
-                None,
-            ),
+            ("Poet: Ada: the second (en)", "Poet", "Ada: the second", Some("en"), None),
             ("Persona: Bob", "", "Bob", None, None),
             ("Nonpersona: Bob", "Nonpersona", "Bob", None, None),
             ("Poet: (en) [male]", "Poet", "", Some("en"), Some("male")),
@@ -125,12 +93,7 @@ mod tests {
         for (heading, role, name, language, gender) in cases {
             let title = Title::parse(heading);
             assert_eq!(
-                (
-                    title.role.as_str(),
-                    title.name.as_deref(),
-                    title.language.as_deref(),
-                    title.gender.as_deref()
-                ),
+                (title.role.as_str(), title.name.as_deref(), title.language.as_deref(), title.gender.as_deref()),
                 (role, Some(name), language, gender),
                 "{heading:?}"
             );

@@ -13,16 +13,9 @@ async fn every_wire_conforms() {
         for stream in [true, false] {
             let server = Server::always(wire, Step::Say(Speech::of("It rains, and rains.")));
             let factory = || -> Box<dyn ChatModel> {
-                Box::new(server.model(RemoteOptions {
-                    stream,
-                    attempts: 1,
-                    ..RemoteOptions::default()
-                }))
+                Box::new(server.model(RemoteOptions { stream, attempts: 1, ..RemoteOptions::default() }))
             };
-            let expected = Expectations {
-                streams: true,
-                heeds_control_words: true,
-            };
+            let expected = Expectations { streams: true, heeds_control_words: true };
             let result = check(&factory, expected).await;
             assert_eq!(result, Ok(()), "{wire:?}, stream {stream}");
         }

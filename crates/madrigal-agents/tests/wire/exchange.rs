@@ -12,20 +12,11 @@ use super::speech::{Speech, Wire};
 use super::table::Table;
 
 fn options(stream: bool) -> RemoteOptions {
-    RemoteOptions {
-        stream,
-        ..RemoteOptions::default()
-    }
+    RemoteOptions { stream, ..RemoteOptions::default() }
 }
 
 fn sampling() -> Sampling {
-    Sampling {
-        temperature: Some(0.7),
-        top_k: Some(40),
-        top_p: Some(0.9),
-        min_p: Some(0.05),
-        max_tokens: Some(50),
-    }
+    Sampling { temperature: Some(0.7), top_k: Some(40), top_p: Some(0.9), min_p: Some(0.05), max_tokens: Some(50) }
 }
 
 /// The last request of the exchange below.
@@ -55,9 +46,7 @@ fn expected_body(wire: Wire, stream: bool, seed: &Value) -> Value {
         user("/bye"),
     ];
     let with_system = |messages: &[Value]| -> Vec<Value> {
-        std::iter::once(system.clone())
-            .chain(messages.iter().cloned())
-            .collect()
+        std::iter::once(system.clone()).chain(messages.iter().cloned()).collect()
     };
     let mut body = match wire {
         Wire::OpenAi => json!({
@@ -87,12 +76,7 @@ fn expected_body(wire: Wire, stream: bool, seed: &Value) -> Value {
 }
 
 async fn four_turns(wire: Wire, stream: bool) {
-    let texts = [
-        "Said one.",
-        "Said two.",
-        "Said three.",
-        "Fare well.\n\n/bye",
-    ];
+    let texts = ["Said one.", "Said two.", "Said three.", "Fare well.\n\n/bye"];
     let script = texts.iter().enumerate().map(|(turn, text)| {
         Step::Say(Speech {
             prompt_tokens: 20 + 10 * turn as u32,
@@ -105,10 +89,7 @@ async fn four_turns(wire: Wire, stream: bool) {
     let server = Server::start(wire, script.collect());
     let mut model = server.model(options(stream));
     assert_eq!(model.source(), Source::Remote);
-    assert_eq!(
-        model.name(),
-        format!("{}:some-model-high", wire.provider().scheme())
-    );
+    assert_eq!(model.name(), format!("{}:some-model-high", wire.provider().scheme()));
 
     let mut table = Table::new("Talk about rain.");
     table.sampling = sampling();
@@ -116,22 +97,12 @@ async fn four_turns(wire: Wire, stream: bool) {
         table.hear("Bob", &format!("Bob says {heard}."));
         let mut events = Vec::new();
         let control = (turn == 3).then_some(ControlWord::Bye);
-        let reply = table
-            .ask(&mut model, control, &mut |event| events.push(event))
-            .await
-            .unwrap();
+        let reply = table.ask(&mut model, control, &mut |event| events.push(event)).await.unwrap();
         let (said, word) = ControlWord::split(texts[turn]);
         assert_eq!((reply.text.as_str(), reply.control), (said, word));
-        let finish = if turn == 2 {
-            Finish::Length
-        } else {
-            Finish::Stop
-        };
+        let finish = if turn == 2 { Finish::Length } else { Finish::Stop };
         assert_eq!(reply.finish, finish);
-        assert_eq!(
-            reply.reasoning.as_deref(),
-            (turn == 1).then_some("Let me think.")
-        );
+        assert_eq!(reply.reasoning.as_deref(), (turn == 1).then_some("Let me think."));
         assert_eq!(reply.usage.prompt_tokens, Some(20 + 10 * turn as u32));
         assert_eq!(reply.usage.completion_tokens, Some(4));
         let streamed: Vec<&str> = events
@@ -143,11 +114,7 @@ async fn four_turns(wire: Wire, stream: bool) {
             .collect();
         assert_eq!(streamed.concat(), texts[turn]);
         assert_eq!(streamed.len() > 1, stream, "{streamed:?}");
-        assert!(
-            !events
-                .iter()
-                .any(|event| matches!(event, ReplyEvent::Retry { .. }))
-        );
+        assert!(!events.iter().any(|event| matches!(event, ReplyEvent::Retry { .. })));
         let text = reply.text;
         table.hear("Ada", &text);
     }
@@ -171,13 +138,7 @@ async fn four_turns(wire: Wire, stream: bool) {
     assert_eq!(last.body, expected_body(wire, stream, &seed));
     if matches!(wire, Wire::Ollama | Wire::LmStudio) {
         assert!(seed.is_u64());
-        assert_ne!(
-            seen[2]
-                .body
-                .pointer("/options/seed")
-                .or(seen[2].body.get("seed")),
-            Some(&seed)
-        );
+        assert_ne!(seen[2].body.pointer("/options/seed").or(seen[2].body.get("seed")), Some(&seed));
     }
 }
 
@@ -193,22 +154,13 @@ async fn four_turns_on_every_wire() {
 #[tokio::test]
 async fn nothing_is_sent_that_was_not_asked_for() {
     let expected = [
-        (
-            Wire::OpenAi,
-            json!({ "model": "some-model-high", "stream": false }),
-        ),
-        (
-            Wire::Anthropic,
-            json!({ "model": "some-model-high", "stream": false, "max_tokens": 1024 }),
-        ),
+        (Wire::OpenAi, json!({ "model": "some-model-high", "stream": false })),
+        (Wire::Anthropic, json!({ "model": "some-model-high", "stream": false, "max_tokens": 1024 })),
     ];
     for (wire, expected) in expected {
         let server = Server::start(wire, vec![Step::Say(Speech::of("Hm."))]);
         let mut model = server.model(options(false));
-        Table::new("Go.")
-            .ask(&mut model, None, &mut |_| {})
-            .await
-            .unwrap();
+        Table::new("Go.").ask(&mut model, None, &mut |_| {}).await.unwrap();
         let mut body = server.seen()[0].body.clone();
         let object = body.as_object_mut().unwrap();
         assert!(object.shift_remove("messages").is_some());
@@ -221,20 +173,11 @@ async fn nothing_is_sent_that_was_not_asked_for() {
 async fn a_server_without_a_key_is_sent_none() {
     for wire in Wire::ALL {
         let server = Server::start(wire, vec![Step::Say(Speech::of("Hm."))]);
-        let target = RemoteTarget {
-            api_key: Some(Secret::new("")),
-            ..server.target()
-        };
+        let target = RemoteTarget { api_key: Some(Secret::new("")), ..server.target() };
         let mut model = RemoteModel::new(&target, options(true)).unwrap();
-        Table::new("Go.")
-            .ask(&mut model, None, &mut |_| {})
-            .await
-            .unwrap();
+        Table::new("Go.").ask(&mut model, None, &mut |_| {}).await.unwrap();
         let seen = &server.seen()[0];
-        assert_eq!(
-            (seen.header("authorization"), seen.header("x-api-key")),
-            (None, None)
-        );
+        assert_eq!((seen.header("authorization"), seen.header("x-api-key")), (None, None));
     }
 }
 
@@ -261,24 +204,11 @@ async fn options_that_a_provider_lacks_are_told_once() {
 #[tokio::test]
 async fn a_prompt_that_was_cut_is_noticed_and_the_window_is_asked_for() {
     // (window, tokens that the server read in turn 1 and 2, turn with a notice)
-    let cases = [
-        (None, [30, 60], 0),
-        (None, [30, 30], 2),
-        (Some(64), [30, 64], 2),
-        (Some(64), [30, 60], 0),
-    ];
+    let cases = [(None, [30, 60], 0), (None, [30, 30], 2), (Some(64), [30, 64], 2), (Some(64), [30, 60], 0)];
     for (window, tokens, noticed) in cases {
-        let script = tokens.map(|prompt_tokens| {
-            Step::Say(Speech {
-                prompt_tokens,
-                ..Speech::of("Hm.")
-            })
-        });
+        let script = tokens.map(|prompt_tokens| Step::Say(Speech { prompt_tokens, ..Speech::of("Hm.") }));
         let server = Server::start(Wire::Ollama, script.to_vec());
-        let mut model = server.model(RemoteOptions {
-            window,
-            ..options(true)
-        });
+        let mut model = server.model(RemoteOptions { window, ..options(true) });
         let mut table = Table::new("Go.");
         for turn in 1..=2 {
             let mut codes = Vec::new();
@@ -302,18 +232,9 @@ async fn a_prompt_that_was_cut_is_noticed_and_the_window_is_asked_for() {
 #[tokio::test]
 async fn known_prices_are_summed() {
     let server = Server::start(Wire::OpenAi, vec![Step::Say(Speech::of("Hm."))]);
-    let target = RemoteTarget {
-        model: "gpt-4o-mini-2024-07-18".to_owned(),
-        ..server.target()
-    };
+    let target = RemoteTarget { model: "gpt-4o-mini-2024-07-18".to_owned(), ..server.target() };
     let mut model = RemoteModel::new(&target, options(true)).unwrap();
-    let reply = Table::new("Go.")
-        .ask(&mut model, None, &mut |_| {})
-        .await
-        .unwrap();
+    let reply = Table::new("Go.").ask(&mut model, None, &mut |_| {}).await.unwrap();
     let cost = reply.usage.cost_usd.unwrap();
-    assert!(
-        (cost - (11.0 * 0.15 + 3.0 * 0.6) / 1e6).abs() < 1e-15,
-        "{cost}"
-    );
+    assert!((cost - (11.0 * 0.15 + 3.0 * 0.6) / 1e6).abs() < 1e-15, "{cost}");
 }

@@ -12,11 +12,7 @@ const BOUND: u64 = 64 << 20;
 
 async fn ask(wire: Wire, stream: bool, step: Step) -> (ChatError, u64) {
     let server = Server::start(wire, vec![step]);
-    let mut model = server.model(RemoteOptions {
-        stream,
-        attempts: 1,
-        ..RemoteOptions::default()
-    });
+    let mut model = server.model(RemoteOptions { stream, attempts: 1, ..RemoteOptions::default() });
     let result = Table::new("Go.").ask(&mut model, None, &mut |_| {}).await;
     (result.unwrap_err(), server.poured())
 }
@@ -26,11 +22,7 @@ async fn check(step: impl Fn(Wire) -> Step) {
         for stream in [true, false] {
             let (error, poured) = ask(wire, stream, step(wire)).await;
             eprintln!("{wire:?}, stream {stream}: {} MiB, {error}", poured >> 20);
-            assert!(
-                poured < BOUND,
-                "{wire:?}, stream {stream}: {} MiB",
-                poured >> 20
-            );
+            assert!(poured < BOUND, "{wire:?}, stream {stream}: {} MiB", poured >> 20);
         }
     }
 }

@@ -2,21 +2,13 @@
 
 use madrigal_agents::base_url::BaseUrl;
 use madrigal_agents::chat_model::{ChatError, ChatModel as _};
-use madrigal_agents::chat_models::remote::{
-    Provider, RemoteModel, RemoteOptions, RemoteTarget, Secret,
-};
+use madrigal_agents::chat_models::remote::{Provider, RemoteModel, RemoteOptions, RemoteTarget, Secret};
 
 use super::server::{Server, Step, closed_port};
 use super::speech::{Speech, Wire};
 use super::table::Table;
 
-const SECRETS: [&str; 5] = [
-    "sk-very-secret-key",
-    "p@ss-word",
-    "p%40ss-word",
-    "the-user",
-    "dGhlLXVzZXI6",
-];
+const SECRETS: [&str; 5] = ["sk-very-secret-key", "p@ss-word", "p%40ss-word", "the-user", "dGhlLXVzZXI6"];
 
 fn look_into(what: &str, error: Option<&ChatError>) {
     let mut all = what.to_owned();
@@ -38,28 +30,18 @@ async fn try_out(provider: Provider, address: &str, key: bool, stream: bool) {
         api_key: key.then(|| Secret::new(SECRETS[0])),
     };
     look_into(&format!("{target:?}"), None);
-    let options = RemoteOptions {
-        stream,
-        attempts: 2,
-        ..RemoteOptions::default()
-    };
+    let options = RemoteOptions { stream, attempts: 2, ..RemoteOptions::default() };
     let mut model = RemoteModel::new(&target, options).unwrap();
     let mut seen = model.name();
     let mut on_event = |event| seen.push_str(&format!("{event:?} "));
     let result = Table::new("Go.").ask(&mut model, None, &mut on_event).await;
-    look_into(
-        &format!("{seen} {:?}", result.as_ref().ok()),
-        result.as_ref().err(),
-    );
+    look_into(&format!("{seen} {:?}", result.as_ref().ok()), result.as_ref().err());
 }
 
 #[tokio::test]
 async fn no_secret_gets_out() {
     let repeated = || {
-        format!(
-            r#"{{"error":{{"message":"no: {} http://the-user:p%40ss-word@h p@ss-word","type":"x"}}}}"#,
-            SECRETS[0]
-        )
+        format!(r#"{{"error":{{"message":"no: {} http://the-user:p%40ss-word@h p@ss-word","type":"x"}}}}"#, SECRETS[0])
     };
     for wire in Wire::ALL {
         let steps = [
@@ -76,13 +58,7 @@ async fn no_secret_gets_out() {
             try_out(wire.provider(), &server.address.to_string(), true, stream).await;
         }))
         .await;
-        try_out(
-            wire.provider(),
-            &format!("127.0.0.1:{}", closed_port()),
-            true,
-            true,
-        )
-        .await;
+        try_out(wire.provider(), &format!("127.0.0.1:{}", closed_port()), true, true).await;
         try_out(wire.provider(), "no-such-host.invalid", true, false).await;
     }
 }
@@ -90,16 +66,7 @@ async fn no_secret_gets_out() {
 #[tokio::test]
 async fn the_user_part_authenticates() {
     let server = Server::start(Wire::LmStudio, vec![Step::Say(Speech::of("Hm."))]);
-    try_out(
-        Provider::Compatible,
-        &server.address.to_string(),
-        false,
-        true,
-    )
-    .await;
+    try_out(Provider::Compatible, &server.address.to_string(), false, true).await;
     // base64 of `the-user:p@ss-word`
-    assert_eq!(
-        server.seen()[0].header("authorization"),
-        Some("Basic dGhlLXVzZXI6cEBzcy13b3Jk")
-    );
+    assert_eq!(server.seen()[0].header("authorization"), Some("Basic dGhlLXVzZXI6cEBzcy13b3Jk"));
 }

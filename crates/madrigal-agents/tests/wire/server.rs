@@ -96,11 +96,7 @@ impl Server {
                 });
             }
         });
-        Self {
-            wire,
-            address,
-            state,
-        }
+        Self { wire, address, state }
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -157,11 +153,7 @@ fn serve(state: &State, stream: &TcpStream) -> io::Result<()> {
     reader.read_exact(&mut body)?;
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let streamed = body["stream"] == true;
-    state.seen.lock().unwrap().push(Seen {
-        line: line.trim_end().to_owned(),
-        headers,
-        body,
-    });
+    state.seen.lock().unwrap().push(Seen { line: line.trim_end().to_owned(), headers, body });
     let step = state.script.lock().unwrap().pop_front();
     let step = step.unwrap_or_else(|| state.afterwards.clone());
     answer(state, stream, step, streamed)
@@ -171,10 +163,7 @@ fn answer(state: &State, mut stream: &TcpStream, step: Step, streamed: bool) -> 
     let wire = state.wire;
     let content_type = wire.content_type(streamed);
     let begin = |mut stream: &TcpStream, encoding: &str| {
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n{encoding}\r\nconnection: close\r\n\r\n"
-        )
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n{encoding}\r\nconnection: close\r\n\r\n")
     };
     let speech = Speech::of("Not to the end.");
     match step {

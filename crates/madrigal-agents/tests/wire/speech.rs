@@ -24,13 +24,7 @@ pub(crate) struct Speech {
 
 impl Speech {
     pub(crate) fn of(text: &'static str) -> Self {
-        Self {
-            text,
-            reasoning: "",
-            length: false,
-            prompt_tokens: 11,
-            completion_tokens: 3,
-        }
+        Self { text, reasoning: "", length: false, prompt_tokens: 11, completion_tokens: 3 }
     }
 }
 
@@ -120,21 +114,11 @@ impl Wire {
                         }),
                     )
                 };
-                let mut pieces = vec![chunk(
-                    json!({ "role": "assistant", "content": "" }),
-                    Value::Null,
-                )];
+                let mut pieces = vec![chunk(json!({ "role": "assistant", "content": "" }), Value::Null)];
                 if !speech.reasoning.is_empty() {
-                    pieces.push(chunk(
-                        json!({ "reasoning_content": speech.reasoning }),
-                        Value::Null,
-                    ));
+                    pieces.push(chunk(json!({ "reasoning_content": speech.reasoning }), Value::Null));
                 }
-                pieces.extend(
-                    words
-                        .iter()
-                        .map(|word| chunk(json!({ "content": word }), Value::Null)),
-                );
+                pieces.extend(words.iter().map(|word| chunk(json!({ "content": word }), Value::Null)));
                 pieces.push(chunk(json!({}), self.finish(speech).into()));
                 pieces.push(sse(
                     None,
@@ -157,11 +141,7 @@ impl Wire {
                     part["message"]["thinking"] = speech.reasoning.into();
                     parts.push(part);
                 }
-                parts.extend(
-                    words
-                        .iter()
-                        .map(|word| self.ollama_part(word, false, speech)),
-                );
+                parts.extend(words.iter().map(|word| self.ollama_part(word, false, speech)));
                 parts.push(self.ollama_part("", true, speech));
                 parts.into_iter().map(|part| format!("{part}\n")).collect()
             }
@@ -171,9 +151,7 @@ impl Wire {
     /// A frame that begins like a good one and is no JSON.
     pub(crate) fn garbage(self, stream: bool) -> String {
         match (stream, self) {
-            (true, Self::Anthropic) => {
-                "event: content_block_delta\ndata: {\"type\": oops}\n\n".to_owned()
-            }
+            (true, Self::Anthropic) => "event: content_block_delta\ndata: {\"type\": oops}\n\n".to_owned(),
             (true, Self::OpenAi | Self::LmStudio) => "data: {\"choices\": oops}\n\n".to_owned(),
             (true, Self::Ollama) => "{\"message\": oops}\n".to_owned(),
             (false, _) => "{\"choices\": oops}".to_owned(),
@@ -219,17 +197,11 @@ fn anthropic_pieces(speech: &Speech, words: &[&str], finish: &str) -> Vec<String
     ];
     let mut index = 0;
     let mut block = |start: Value, deltas: Vec<Value>| {
-        pieces.push(event(
-            json!({ "type": "content_block_start", "index": index, "content_block": start }),
-        ));
+        pieces.push(event(json!({ "type": "content_block_start", "index": index, "content_block": start })));
         for delta in deltas {
-            pieces.push(event(
-                json!({ "type": "content_block_delta", "index": index, "delta": delta }),
-            ));
+            pieces.push(event(json!({ "type": "content_block_delta", "index": index, "delta": delta })));
         }
-        pieces.push(event(
-            json!({ "type": "content_block_stop", "index": index }),
-        ));
+        pieces.push(event(json!({ "type": "content_block_stop", "index": index })));
         index += 1;
     };
     if !speech.reasoning.is_empty() {
@@ -242,9 +214,7 @@ fn anthropic_pieces(speech: &Speech, words: &[&str], finish: &str) -> Vec<String
         );
     }
     if !speech.text.is_empty() {
-        let deltas = words
-            .iter()
-            .map(|word| json!({ "type": "text_delta", "text": word }));
+        let deltas = words.iter().map(|word| json!({ "type": "text_delta", "text": word }));
         block(json!({ "type": "text", "text": "" }), deltas.collect());
     }
     pieces.push(event(json!({
@@ -256,6 +226,5 @@ fn anthropic_pieces(speech: &Speech, words: &[&str], finish: &str) -> Vec<String
 }
 
 fn sse(event: Option<&str>, data: &Value) -> String {
-    event.map_or_else(String::new, |event| format!("event: {event}\n"))
-        + &format!("data: {data}\n\n")
+    event.map_or_else(String::new, |event| format!("event: {event}\n")) + &format!("data: {data}\n\n")
 }

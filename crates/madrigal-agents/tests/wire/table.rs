@@ -48,21 +48,12 @@ impl Table {
             context: &self.context,
             control,
             sampling: &self.sampling,
-            draw: Draw {
-                seed: 7,
-                seat: 0,
-                turn: self.turn,
-            },
+            draw: Draw { seed: 7, seat: 0, turn: self.turn },
         };
         model.reply(request, on_event).await
     }
 }
 
 fn said(id: u32, agent: Option<&str>, text: &str) -> Arc<Said> {
-    Arc::new(Said {
-        id: MessageId(id),
-        agent: agent.map(str::to_owned),
-        text: text.to_owned(),
-        ids: None,
-    })
+    Arc::new(Said { id: MessageId(id), agent: agent.map(str::to_owned), text: text.to_owned(), ids: None })
 }

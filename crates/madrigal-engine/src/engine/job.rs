@@ -196,7 +196,7 @@ impl Speaking {
         }
         let tokenizer = model.tokenizer();
         let id = sampling.sample(logits, ids, *draw, index as u64)?;
-        if tokenizer.eos_ids().contains(&id) {
+        if model.end_ids().contains(&id) {
             return Ok(Some(End::Because(Finish::EndOfText)));
         }
         ids.push(id);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 
 use madrigal_kernels::Kernels;
 use tokio::sync::oneshot;
@@ -100,11 +100,8 @@ impl Worker {
                     Err(_) => return,
                 }
             }
-            loop {
-                match self.commands.try_recv() {
-                    Ok(command) => self.take(command),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            while let Ok(command) = self.commands.try_recv() {
+                self.take(command);
             }
             self.end_cancelled();
             self.admit();
@@ -124,8 +121,7 @@ impl Worker {
                 if request.ignore_eos {
                     let forbidden = self
                         .model
-                        .tokenizer()
-                        .eos_ids()
+                        .end_ids()
                         .iter()
                         .map(|&id| (id, f32::NEG_INFINITY));
                     request.sampling.logit_bias.extend(forbidden);
@@ -192,15 +188,12 @@ impl Worker {
 
     fn free_if_closed(&mut self, sequence: u64) {
         let idle = !self.jobs.iter().any(|job| job.sequence == sequence);
-        if idle
-            && self
-                .sequences
-                .get(&sequence)
-                .is_some_and(|cached| cached.closed)
-        {
-            if let Some(cached) = self.sequences.remove(&sequence) {
-                self.cache.release(cached.table);
-            }
+        let closed = |cached: &Cached| cached.closed;
+        if !(idle && self.sequences.get(&sequence).is_some_and(closed)) {
+            return;
+        }
+        if let Some(cached) = self.sequences.remove(&sequence) {
+            self.cache.release(cached.table);
         }
     }
 

@@ -73,7 +73,7 @@ impl fmt::Display for GgmlType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.row() {
             Some((_, name, ..)) => f.write_str(name),
-            None => write!(f, "type {}", self.0),
+            None => write!(f, "{}", self.0),
         }
     }
 }

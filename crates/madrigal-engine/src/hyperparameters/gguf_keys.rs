@@ -23,18 +23,16 @@ pub(crate) fn from_gguf(
     let kv_heads = keys
         .optional_size("attention.head_count_kv")?
         .unwrap_or(heads);
-    let head_dim = match keys.optional_size("attention.key_length")? {
-        Some(length) => length,
-        None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
-        None => {
-            return Err(invalid(format!(
-                "{heads} heads do not divide the embedding length {hidden}"
-            )));
-        }
+    // Where the lengths are not given, llama.cpp divides the embedding among the heads.
+    let head_length = |key: &str| match keys.optional_size(key)? {
+        Some(length) => Ok(length),
+        None if heads > 0 && hidden.is_multiple_of(heads) => Ok(hidden / heads),
+        None => Err(invalid(format!(
+            "{heads} heads do not divide the embedding length {hidden}"
+        ))),
     };
-    let value_dim = keys
-        .optional_size("attention.value_length")?
-        .unwrap_or(head_dim);
+    let head_dim = head_length("attention.key_length")?;
+    let value_dim = head_length("attention.value_length")?;
     if value_dim != head_dim {
         return Err(invalid(format!(
             "keys of {head_dim} and values of {value_dim} a head are not supported"
@@ -68,11 +66,17 @@ pub(crate) fn from_gguf(
         }
     };
 
+    let vocabulary = match (keys.optional_size("vocab_size")?, embedding_rows) {
+        (Some(size), _) => size,
+        (None, Some(rows)) => rows,
+        (None, None) => {
+            let problem = "tensor `token_embd.weight` is missing; with a vocabulary alone texts can be tokenised, not continued";
+            return Err(invalid(problem.to_owned()));
+        }
+    };
+
     Hyperparameters {
-        vocabulary: match keys.optional_size("vocab_size")? {
-            Some(size) => size,
-            None => embedding_rows.unwrap_or_default(),
-        },
+        vocabulary,
         hidden,
         layers: keys.size("block_count")?,
         heads,

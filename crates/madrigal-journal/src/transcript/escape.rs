@@ -43,11 +43,7 @@ pub(super) fn markdown(out: &mut String, text: &str) {
         match piece {
             Piece::Plain('\n') => out.push_str("<br>"),
             Piece::Plain(' ') if indents => out.push_str("&nbsp;"),
-            Piece::Plain('\t') => out.push_str(if indents {
-                "&nbsp;&nbsp;&nbsp;&nbsp;"
-            } else {
-                " "
-            }),
+            Piece::Plain('\t') => out.push_str(if indents { "&nbsp;&nbsp;&nbsp;&nbsp;" } else { " " }),
             Piece::Plain('<') => out.push_str("&lt;"),
             Piece::Plain('>') => out.push_str("&gt;"),
             Piece::Plain('&') => out.push_str("&amp;"),
@@ -122,16 +118,10 @@ mod tests {
         for (text, expected) in [
             ("plain\ttext\n", "plain\ttext\n"),
             ("a\r\nb\rc\u{2028}d\u{85}e", "a\nb\nc\nd\ne"),
-            (
-                "\u{1b}[2Jgone\u{7}\u{7f}\u{0}",
-                "[U+001B][2Jgone[U+0007][U+007F][U+0000]",
-            ),
+            ("\u{1b}[2Jgone\u{7}\u{7f}\u{0}", "[U+001B][2Jgone[U+0007][U+007F][U+0000]"),
             ("\u{9b}31m", "[U+009B]31m"),
             ("a\u{202e}b\u{2066}c\u{feff}", "a[U+202E]b[U+2066]c[U+FEFF]"),
-            (
-                "é 漢 🎵 👩\u{200d}🚀 שלום\u{200f}!",
-                "é 漢 🎵 👩\u{200d}🚀 שלום\u{200f}!",
-            ),
+            ("é 漢 🎵 👩\u{200d}🚀 שלום\u{200f}!", "é 漢 🎵 👩\u{200d}🚀 שלום\u{200f}!"),
         ] {
             assert_eq!(visible(text), expected, "{text:?}");
         }
@@ -142,15 +132,9 @@ mod tests {
         for (text, expected) in [
             ("a|b\\|c\\\\", "a&#124;b&#92;&#124;c&#92;&#92;"),
             ("<b>&amp;", "&lt;b&gt;&amp;amp;"),
-            (
-                "*x* _y_ `z` ~~s~~ $m$",
-                "\\*x\\* \\_y\\_ \\`z\\` \\~\\~s\\~\\~ \\$m\\$",
-            ),
+            ("*x* _y_ `z` ~~s~~ $m$", "\\*x\\* \\_y\\_ \\`z\\` \\~\\~s\\~\\~ \\$m\\$"),
             ("![i](http://x)", "!\\[i\\](http://x)"),
-            (
-                "if:\r\n  a\tb\n\n b c\n\td",
-                "if:<br>&nbsp;&nbsp;a b<br><br>&nbsp;b c<br>&nbsp;&nbsp;&nbsp;&nbsp;d",
-            ),
+            ("if:\r\n  a\tb\n\n b c\n\td", "if:<br>&nbsp;&nbsp;a b<br><br>&nbsp;b c<br>&nbsp;&nbsp;&nbsp;&nbsp;d"),
             ("\u{202e}", "\\[U+202E\\]"),
         ] {
             let mut out = String::new();
@@ -164,10 +148,7 @@ mod tests {
         let text = "\u{1b}\u{7f}\u{9b}\u{202e}\u{2028}\"\\\n🎵";
         let raw = serde_json::to_string(text).unwrap();
         let escaped = json(&raw);
-        assert_eq!(
-            escaped,
-            "\"\\u001b\\u007f\\u009b\\u202e\\u2028\\\"\\\\\\n🎵\""
-        );
+        assert_eq!(escaped, "\"\\u001b\\u007f\\u009b\\u202e\\u2028\\\"\\\\\\n🎵\"");
         assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
     }
 }

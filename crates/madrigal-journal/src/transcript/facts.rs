@@ -9,10 +9,7 @@ pub(super) type Fact = (&'static str, String);
 /// The facts of a run in the order in which they are shown.
 pub(super) fn facts(of: &Transcript<'_>) -> Vec<Fact> {
     let header = of.header;
-    let mut facts = vec![
-        ("Run", header.run.clone()),
-        ("Started", clock::moment(header.started_ms)),
-    ];
+    let mut facts = vec![("Run", header.run.clone()), ("Started", clock::moment(header.started_ms))];
     if let Some(origin) = &header.forked_from {
         let after = format!("{} after turn {}", origin.run, origin.turn);
         facts.push(("Forked from", after));
@@ -24,25 +21,16 @@ pub(super) fn facts(of: &Transcript<'_>) -> Vec<Fact> {
         };
         facts.push(("Agent", described));
     }
-    let messages = of
-        .entries
-        .iter()
-        .filter(|entry| matches!(entry, Entry::Said { .. }))
-        .count();
+    let messages = of.entries.iter().filter(|entry| matches!(entry, Entry::Said { .. })).count();
     facts.push(("Messages", messages.to_string()));
     match (of.broken_line, of.events.last()) {
-        (Some(line), _) => facts.push((
-            "Incomplete",
-            format!("the journal is broken at line {line}; what follows is not shown"),
-        )),
+        (Some(line), _) => {
+            facts.push(("Incomplete", format!("the journal is broken at line {line}; what follows is not shown")));
+        }
         (None, Some(Event::RunEnded(ended))) => sums(&mut facts, ended),
         (None, _) => facts.push(("Ended", "not yet; this is what was said so far".to_owned())),
     }
-    if let Some(seed) = header
-        .config
-        .get("seed")
-        .and_then(serde_json::Value::as_u64)
-    {
+    if let Some(seed) = header.config.get("seed").and_then(serde_json::Value::as_u64) {
         facts.push(("Seed", seed.to_string()));
     }
     facts.push(("Program", format!("{} ({})", header.program, header.isa)));

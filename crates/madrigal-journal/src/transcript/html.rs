@@ -25,14 +25,8 @@ pub(super) fn page(of: &Transcript<'_>) -> String {
     let started = clock::moment(of.header.started_ms);
     let columns = of.speakers.len().max(1);
     let style = STYLE
-        .replace(
-            "COLUMNS_FROM",
-            &format!("{}rem", TIMES_REM + NARROW_REM * columns.max(2)),
-        )
-        .replace(
-            "MAX_WIDTH",
-            &format!("{}rem", TIMES_REM + WIDE_REM * columns),
-        );
+        .replace("COLUMNS_FROM", &format!("{}rem", TIMES_REM + NARROW_REM * columns.max(2)))
+        .replace("MAX_WIDTH", &format!("{}rem", TIMES_REM + WIDE_REM * columns));
     let mut out = format!(
         "<!DOCTYPE html>\n\
          <html lang=\"en\">\n\
@@ -50,23 +44,17 @@ pub(super) fn page(of: &Transcript<'_>) -> String {
          <main>\n"
     );
     if let Some(seed) = of.seed_prompt {
-        out.push_str(
-            "<section>\n<h2>Seed prompt</h2>\n<blockquote class=\"seed text\" dir=\"auto\">",
-        );
+        out.push_str("<section>\n<h2>Seed prompt</h2>\n<blockquote class=\"seed text\" dir=\"auto\">");
         escape::html(&mut out, seed.text.trim_end());
         out.push_str("</blockquote>\n</section>\n");
     }
-    out.push_str(&format!(
-        "<section style=\"--agents:{columns}\">\n<h2>Conversation</h2>\n"
-    ));
+    out.push_str(&format!("<section style=\"--agents:{columns}\">\n<h2>Conversation</h2>\n"));
     column_names(&mut out, &of.speakers);
     for entry in &of.entries {
         match entry {
-            Entry::Said {
-                message,
-                speaker,
-                after_ms,
-            } => turn(&mut out, message, *speaker, of.name(*speaker), *after_ms),
+            Entry::Said { message, speaker, after_ms } => {
+                turn(&mut out, message, *speaker, of.name(*speaker), *after_ms);
+            }
             Entry::Mark(event) => {
                 if let Some(mark) = marks::told(event) {
                     out.push_str("<p class=\"mark\" dir=\"auto\">");
@@ -93,11 +81,7 @@ fn column_names(out: &mut String, speakers: &[Speaker<'_>]) {
     }
     out.push_str("<div class=\"names\" aria-hidden=\"true\">\n");
     for (index, speaker) in speakers.iter().enumerate() {
-        out.push_str(&format!(
-            "<p style=\"{}\"><bdi>{}</bdi>",
-            seat(index),
-            escaped(speaker.name)
-        ));
+        out.push_str(&format!("<p style=\"{}\"><bdi>{}</bdi>", seat(index), escaped(speaker.name)));
         if let Some(model) = speaker.model {
             out.push_str(&format!("<small><bdi>{}</bdi></small>", escaped(model)));
         }

@@ -19,9 +19,7 @@ pub(super) fn document(of: &Transcript<'_>) -> String {
     }
     for entry in &of.entries {
         match entry {
-            Entry::Said {
-                message, speaker, ..
-            } => {
+            Entry::Said { message, speaker, .. } => {
                 let mut name = "**".to_owned();
                 inline(&mut name, of.name(*speaker));
                 name.push_str("**");

@@ -14,13 +14,7 @@ pub(super) fn told(event: &Event) -> Option<String> {
             (None, Some(to)) => format!("{to} receives {word}"),
             (None, None) => word.clone(),
         },
-        Event::Compaction {
-            agent,
-            dropped,
-            tokens_before,
-            tokens_after,
-            ..
-        } => {
+        Event::Compaction { agent, dropped, tokens_before, tokens_after, .. } => {
             let left = match dropped.as_slice() {
                 [one] => format!("message {} leaves", one.0),
                 many => format!("{} messages{} leave", many.len(), span(many)),
@@ -31,13 +25,7 @@ pub(super) fn told(event: &Event) -> Option<String> {
             Some(agent) => format!("{agent}: {text}"),
             None => text.clone(),
         },
-        Event::Retry {
-            agent,
-            attempt,
-            reason,
-            wait_ms,
-            ..
-        } => format!(
+        Event::Retry { agent, attempt, reason, wait_ms, .. } => format!(
             "attempt {attempt} to reach the chat model of {agent} failed ({reason}); next in {}",
             clock::length(*wait_ms)
         ),
@@ -52,11 +40,7 @@ pub(super) fn told(event: &Event) -> Option<String> {
 /// ` (3 to 7)` where the messages follow each other, nothing otherwise.
 fn span(ids: &[MessageId]) -> String {
     match ids {
-        [first, .., last]
-            if ids
-                .windows(2)
-                .all(|pair| pair[0].0.checked_add(1) == Some(pair[1].0)) =>
-        {
+        [first, .., last] if ids.windows(2).all(|pair| pair[0].0.checked_add(1) == Some(pair[1].0)) => {
             format!(" ({} to {})", first.0, last.0)
         }
         _ => String::new(),

@@ -84,22 +84,10 @@ impl<'j> Transcript<'j> {
                     speakers.len() - 1
                 })
             });
-            entries.push(Entry::Said {
-                message,
-                speaker,
-                after_ms: message.at_ms.saturating_sub(before_ms),
-            });
+            entries.push(Entry::Said { message, speaker, after_ms: message.at_ms.saturating_sub(before_ms) });
             before_ms = message.at_ms;
         }
-        Self {
-            header,
-            events,
-            speakers,
-            seed_prompt,
-            entries,
-            head: None,
-            broken_line: None,
-        }
+        Self { header, events, speakers, seed_prompt, entries, head: None, broken_line: None }
     }
 
     /// A transcript of a journal as far as it is intact, which also tells its head hash; `None` if it has no header.
@@ -161,9 +149,7 @@ impl<'j> Transcript<'j> {
 
     /// The name of the speaker at `index`.
     fn name(&self, index: Option<usize>) -> &'j str {
-        index
-            .and_then(|index| self.speakers.get(index))
-            .map_or(NARRATOR, |speaker| speaker.name)
+        index.and_then(|index| self.speakers.get(index)).map_or(NARRATOR, |speaker| speaker.name)
     }
 }
 
@@ -189,10 +175,7 @@ fn seated(header: &Header) -> Vec<Speaker<'_>> {
         .flatten()
         .filter_map(|agent| {
             let text = |key| agent.get(key).and_then(serde_json::Value::as_str);
-            Some(Speaker {
-                name: text("name")?,
-                model: text("model"),
-            })
+            Some(Speaker { name: text("name")?, model: text("model") })
         })
         .collect()
 }

@@ -27,9 +27,7 @@ pub(super) fn whole(of: &Transcript<'_>) -> String {
     }
     for entry in &of.entries {
         match entry {
-            Entry::Said {
-                message, speaker, ..
-            } => {
+            Entry::Said { message, speaker, .. } => {
                 let name = escape::visible_line(of.name(*speaker));
                 let time = clock::since_start(message.at_ms);
                 out.push_str(&format!("\n[Turn {:02}] {name}: {time}\n", message.turn));
@@ -47,30 +45,18 @@ pub(super) fn whole(of: &Transcript<'_>) -> String {
 
 /// `conversation.txt` with the whole, then a file for each speaker.
 pub(super) fn files(of: &Transcript<'_>) -> Vec<TextFile> {
-    let mut alone: Vec<String> = of
-        .speakers
-        .iter()
-        .map(|speaker| heading(speaker.name))
-        .collect();
+    let mut alone: Vec<String> = of.speakers.iter().map(|speaker| heading(speaker.name)).collect();
     let mut narrated = heading(NARRATOR);
     let nothing_narrated = narrated.len();
     for entry in &of.entries {
-        if let Entry::Said {
-            message, speaker, ..
-        } = entry
-        {
-            let out = speaker
-                .and_then(|index| alone.get_mut(index))
-                .unwrap_or(&mut narrated);
+        if let Entry::Said { message, speaker, .. } = entry {
+            let out = speaker.and_then(|index| alone.get_mut(index)).unwrap_or(&mut narrated);
             let time = clock::since_start(message.at_ms);
             out.push_str(&format!("\n[Turn {:02}] {time}\n", message.turn));
             body(out, message);
         }
     }
-    let mut files = vec![TextFile {
-        name: "conversation.txt".to_owned(),
-        content: whole(of),
-    }];
+    let mut files = vec![TextFile { name: "conversation.txt".to_owned(), content: whole(of) }];
     let digits = alone.len().to_string().len();
     let spoken = alone.into_iter().zip(&of.speakers).enumerate();
     files.extend(spoken.map(|(index, (content, speaker))| TextFile {
@@ -78,10 +64,7 @@ pub(super) fn files(of: &Transcript<'_>) -> Vec<TextFile> {
         content,
     }));
     if narrated.len() > nothing_narrated {
-        files.push(TextFile {
-            name: format!("{:0digits$}-{}.txt", 0, slug(NARRATOR)),
-            content: narrated,
-        });
+        files.push(TextFile { name: format!("{:0digits$}-{}.txt", 0, slug(NARRATOR)), content: narrated });
     }
     files
 }

@@ -14,33 +14,18 @@ fn check_cuts(bytes: &[u8]) {
     for length in 0..bytes.len() {
         let cut = &bytes[..length];
         let journal = Journal::from_bytes(cut).unwrap();
-        let intact = cut
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1);
+        let intact = cut.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let lines = cut.iter().filter(|&&byte| byte == b'\n').count();
-        let ends = cut[..intact]
-            .split(|&byte| byte == b'\n')
-            .rev()
-            .nth(1)
-            .is_some_and(|last| {
-                last.starts_with(
-                    format!("{{\"seq\":{},\"kind\":\"run_ended\"", lines - 1).as_bytes(),
-                )
+        let ends =
+            cut[..intact].split(|&byte| byte == b'\n').rev().nth(1).is_some_and(|last| {
+                last.starts_with(format!("{{\"seq\":{},\"kind\":\"run_ended\"", lines - 1).as_bytes())
             });
         let expected = if ends && intact == length {
             Chain::Finished
         } else {
-            Chain::Unfinished {
-                torn_bytes: (length - intact) as u64,
-            }
+            Chain::Unfinished { torn_bytes: (length - intact) as u64 }
         };
-        assert_eq!(
-            journal.chain,
-            expected,
-            "cut at {length}: {:?}",
-            String::from_utf8_lossy(cut)
-        );
+        assert_eq!(journal.chain, expected, "cut at {length}: {:?}", String::from_utf8_lossy(cut));
         assert_eq!(journal.intact_bytes, intact as u64);
         assert_eq!(journal.header.is_some(), lines > 0);
         assert_eq!(journal.events, whole.events[..lines.saturating_sub(1)]);
@@ -73,16 +58,7 @@ fn check_changes(bytes: &[u8], substitutes: impl Fn(u8) -> Vec<u8>) {
 }
 
 fn telling(byte: u8) -> Vec<u8> {
-    vec![
-        byte ^ 1,
-        byte ^ 0x20,
-        byte ^ 0x80,
-        b'\n',
-        b' ',
-        b'"',
-        b'}',
-        0,
-    ]
+    vec![byte ^ 1, byte ^ 0x20, byte ^ 0x80, b'\n', b' ', b'"', b'}', 0]
 }
 
 #[test]
@@ -121,26 +97,15 @@ fn a_byte_that_is_missing_or_too_many_breaks_its_line() {
             let Chain::Broken { line, .. } = Journal::from_bytes(&more).unwrap().chain else {
                 panic!("byte {byte} is put in at {at}");
             };
-            let first_difference = bytes
-                .iter()
-                .zip(&more)
-                .position(|(a, b)| a != b)
-                .unwrap_or(bytes.len());
-            assert_eq!(
-                line,
-                line_of(&bytes, first_difference),
-                "byte {byte} is put in at {at}"
-            );
+            let first_difference = bytes.iter().zip(&more).position(|(a, b)| a != b).unwrap_or(bytes.len());
+            assert_eq!(line, line_of(&bytes, first_difference), "byte {byte} is put in at {at}");
         }
     }
 }
 
 #[test]
 fn lines_that_are_missing_twice_or_in_another_order_break_the_chain() {
-    let bytes = written(
-        &plain_header(),
-        &[discarded(1), discarded(1), discarded(2), run_ended()],
-    );
+    let bytes = written(&plain_header(), &[discarded(1), discarded(1), discarded(2), run_ended()]);
     let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
     let cases: &[(&str, &[usize], u64)] = &[
         ("header missing", &[1, 2, 3, 4], 1),
@@ -176,33 +141,16 @@ fn a_tail_that_no_valid_line_begins_with_is_broken() {
     let next = String::from_utf8(next[running.len()..].to_vec()).unwrap();
     let whole = next.trim_end();
     let wrong_hash = whole.replace("\"turn\":2", "\"turn\":3");
-    let other_hash_begun = format!(
-        "{},\"hash\":\"{}",
-        whole.split(",\"hash\"").next().unwrap(),
-        "z"
-    );
+    let other_hash_begun = format!("{},\"hash\":\"{}", whole.split(",\"hash\"").next().unwrap(), "z");
     let broken: &[(&[u8], String)] = &[
         (&running, "x".to_owned()),
         (&running, "\0\0\0\0".to_owned()),
         (&running, "{\"seq\":3,".to_owned()),
         (&running, "{\"seq\": 2".to_owned()),
-        (
-            &running,
-            "{\"seq\":2,\"kind\":\"telepathy\",\"turn\":1,\"a".to_owned(),
-        ),
-        (
-            &running,
-            "{\"seq\":2,\"kind\":\"notice\",\"turn\":tru3".to_owned(),
-        ),
-        (
-            &running,
-            "{\"seq\":2,\"kind\":\"discarded\",\"turn\":1,\"agent\":\"A\",\"reason\":\"x\"}"
-                .to_owned(),
-        ),
-        (
-            &running,
-            "{\"seq\":2,\"kind\":\"discarded\",\"turn\":1}".to_owned(),
-        ),
+        (&running, "{\"seq\":2,\"kind\":\"telepathy\",\"turn\":1,\"a".to_owned()),
+        (&running, "{\"seq\":2,\"kind\":\"notice\",\"turn\":tru3".to_owned()),
+        (&running, "{\"seq\":2,\"kind\":\"discarded\",\"turn\":1,\"agent\":\"A\",\"reason\":\"x\"}".to_owned()),
+        (&running, "{\"seq\":2,\"kind\":\"discarded\",\"turn\":1}".to_owned()),
         (&running, format!("{whole} ")),
         (&running, format!("{whole}{whole}")),
         (&running, format!("{whole}\r")),
@@ -218,15 +166,8 @@ fn a_tail_that_no_valid_line_begins_with_is_broken() {
             chain => panic!("{tail}: {chain:?}"),
         }
     }
-    let invalid_utf8 = [
-        &running[..],
-        b"{\"seq\":2,\"kind\":\"notice\",\"text\":\"\xff\xff",
-    ]
-    .concat();
-    assert!(matches!(
-        Journal::from_bytes(&invalid_utf8).unwrap().chain,
-        Chain::Broken { line: 3, .. }
-    ));
+    let invalid_utf8 = [&running[..], b"{\"seq\":2,\"kind\":\"notice\",\"text\":\"\xff\xff"].concat();
+    assert!(matches!(Journal::from_bytes(&invalid_utf8).unwrap().chain, Chain::Broken { line: 3, .. }));
     let torn: &[(&[u8], &str)] = &[
         (&running, "{"),
         (&running, whole),
@@ -235,14 +176,8 @@ fn a_tail_that_no_valid_line_begins_with_is_broken() {
     ];
     for (before, tail) in torn {
         let bytes = [before, tail.as_bytes()].concat();
-        let expected = Chain::Unfinished {
-            torn_bytes: tail.len() as u64,
-        };
-        assert_eq!(
-            Journal::from_bytes(&bytes).unwrap().chain,
-            expected,
-            "{tail}"
-        );
+        let expected = Chain::Unfinished { torn_bytes: tail.len() as u64 };
+        assert_eq!(Journal::from_bytes(&bytes).unwrap().chain, expected, "{tail}");
     }
 }
 

@@ -9,21 +9,11 @@ use proptest::prelude::*;
 use crate::{Place, discarded, plain_header, records, resumed, run_ended, sealed, written};
 
 fn append(place: &Place, bytes: &[u8]) {
-    OpenOptions::new()
-        .append(true)
-        .open(&place.path)
-        .unwrap()
-        .write_all(bytes)
-        .unwrap();
+    OpenOptions::new().append(true).open(&place.path).unwrap().write_all(bytes).unwrap();
 }
 
 fn cut(place: &Place, length: usize) {
-    OpenOptions::new()
-        .write(true)
-        .open(&place.path)
-        .unwrap()
-        .set_len(length as u64)
-        .unwrap();
+    OpenOptions::new().write(true).open(&place.path).unwrap().set_len(length as u64).unwrap();
 }
 
 #[test]
@@ -60,11 +50,7 @@ fn a_tail_that_is_cut_and_written_anew_is_read_anew() {
         assert_eq!(cursor.next().unwrap(), None, "torn at {length}");
         cut(&place, kept.len());
         append(&place, &other[kept.len()..]);
-        assert_eq!(
-            cursor.next().unwrap(),
-            Some(discarded(30)),
-            "torn at {length}"
-        );
+        assert_eq!(cursor.next().unwrap(), Some(discarded(30)), "torn at {length}");
     }
 }
 
@@ -79,11 +65,7 @@ fn a_broken_line_is_named_and_what_stands_before_is_given() {
     assert_eq!(cursor.next().unwrap(), Some(discarded(2)));
     for _ in 0..2 {
         match cursor.next().unwrap_err() {
-            CursorError::Broken {
-                line: 4,
-                reason: Flaw::NoHash,
-                ..
-            } => {}
+            CursorError::Broken { line: 4, reason: Flaw::NoHash, .. } => {}
             error => panic!("{error}"),
         }
     }
@@ -113,17 +95,7 @@ fn a_line_that_never_ends_is_not_held() {
     bytes.resize(bytes.len() + madrigal_journal::MAX_LINE_BYTES + 1, b'a');
     let place = Place::holding(&bytes);
     let error = Cursor::open(&place.path).unwrap().next().unwrap_err();
-    assert!(
-        matches!(
-            error,
-            CursorError::Broken {
-                line: 2,
-                reason: Flaw::TooLong,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, CursorError::Broken { line: 2, reason: Flaw::TooLong, .. }), "{error}");
 }
 
 proptest! {

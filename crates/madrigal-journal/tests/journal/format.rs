@@ -13,25 +13,19 @@ fn another_programs_journal_is_read_and_written_to_the_byte() {
     let journal = Journal::from_bytes(GOLDEN).unwrap();
     assert_eq!(journal.chain, Chain::Finished);
     assert_eq!(journal.events.len(), 10);
-    assert_eq!(
-        journal.head.to_string(),
-        "fcdc18baa65f49091c81293e1b15472561d0753e62c296789f0551f0c3f46ad9"
-    );
+    assert_eq!(journal.head.to_string(), "fcdc18baa65f49091c81293e1b15472561d0753e62c296789f0551f0c3f46ad9");
     assert_eq!(journal.intact_bytes, GOLDEN.len() as u64);
     let Event::Message(seed) = &journal.events[0] else {
         panic!("the first event is the seed prompt");
     };
     assert_eq!(seed.text, "Was ist „Zeit“?\n\t\u{1} \u{1f570}");
-    assert_eq!(
-        written(&journal.header.unwrap(), &journal.events),
-        GOLDEN,
-        "what was read is written as it stood"
-    );
+    assert_eq!(written(&journal.header.unwrap(), &journal.events), GOLDEN, "what was read is written as it stood");
 }
 
 const HEADER: &str = r#""kind":"header","format":1,"run":"r","program":"p","started_ms":1,"isa":"i","sandbox":"none","config":{},"files":[]"#;
 const DISCARDED: &str = r#""kind":"discarded","turn":1,"agent":"A","reason":"x""#;
-const ENDED: &str = r#""kind":"run_ended","stopped":"turns","turns":0,"prompt_tokens":0,"completion_tokens":0,"at_ms":0"#;
+const ENDED: &str =
+    r#""kind":"run_ended","stopped":"turns","turns":0,"prompt_tokens":0,"completion_tokens":0,"at_ms":0"#;
 const RESUMED: &str = r#""kind":"resumed","turns":1,"cut_bytes":0"#;
 
 #[test]
@@ -66,18 +60,8 @@ fn lines_with_right_hashes_are_still_read_strictly() {
         }
     }
     let after_end = Journal::from_bytes(&sealed(&[HEADER, ENDED, DISCARDED])).unwrap();
-    assert_eq!(
-        after_end.chain,
-        Chain::Broken {
-            line: 3,
-            reason: Flaw::AfterEnd
-        }
-    );
-    assert_eq!(
-        after_end.events.len(),
-        1,
-        "what stands before the break is given"
-    );
+    assert_eq!(after_end.chain, Chain::Broken { line: 3, reason: Flaw::AfterEnd });
+    assert_eq!(after_end.events.len(), 1, "what stands before the break is given");
 }
 
 #[test]
@@ -88,10 +72,7 @@ fn a_run_that_ended_goes_on_with_resumed_only() {
     assert_eq!(state(&[HEADER, DISCARDED]), unfinished);
     assert_eq!(state(&[HEADER, ENDED]), Chain::Finished);
     assert_eq!(state(&[HEADER, ENDED, RESUMED]), unfinished);
-    assert_eq!(
-        state(&[HEADER, ENDED, RESUMED, DISCARDED, ENDED]),
-        Chain::Finished
-    );
+    assert_eq!(state(&[HEADER, ENDED, RESUMED, DISCARDED, ENDED]), Chain::Finished);
     assert_eq!(state(&[HEADER, RESUMED, ENDED]), Chain::Finished);
 }
 
@@ -102,36 +83,20 @@ fn an_unknown_format_is_refused_by_name() {
     let refused = Journal::from_bytes(&bytes).unwrap_err();
     assert_eq!(refused.found, FormatVersion(7));
     let torn = &bytes[..100];
-    assert_eq!(
-        Journal::from_bytes(torn).unwrap_err().found,
-        FormatVersion(7)
-    );
+    assert_eq!(Journal::from_bytes(torn).unwrap_err().found, FormatVersion(7));
 
     let place = Place::holding(&bytes);
     let error = Journal::open(&place.path).unwrap_err();
     assert!(matches!(error, OpenError::Format { .. }));
     let message = error.to_string();
-    assert!(
-        message.contains("format 7") && message.contains("format 1"),
-        "{message}"
-    );
+    assert!(message.contains("format 7") && message.contains("format 1"), "{message}");
 
     // The number alone changed: that is no other format, it is a broken line.
     let mut changed = sealed(&[HEADER, ENDED]);
-    let at = changed
-        .windows(9)
-        .position(|w| w == b"\"format\":")
-        .unwrap()
-        + 9;
+    let at = changed.windows(9).position(|w| w == b"\"format\":").unwrap() + 9;
     changed[at] = b'7';
     let chain = Journal::from_bytes(&changed).unwrap().chain;
-    assert_eq!(
-        chain,
-        Chain::Broken {
-            line: 1,
-            reason: Flaw::Hash
-        }
-    );
+    assert_eq!(chain, Chain::Broken { line: 1, reason: Flaw::Hash });
 }
 
 #[test]
@@ -139,10 +104,7 @@ fn a_line_beyond_the_limit_is_broken() {
     let mut bytes = sealed(&[HEADER]);
     bytes.extend_from_slice(b"{\"seq\":1,\"kind\":\"notice\",\"turn\":1,\"code\":\"");
     bytes.resize(bytes.len() + madrigal_journal::MAX_LINE_BYTES, b'a');
-    let expected = Chain::Broken {
-        line: 2,
-        reason: Flaw::TooLong,
-    };
+    let expected = Chain::Broken { line: 2, reason: Flaw::TooLong };
     assert_eq!(Journal::from_bytes(&bytes).unwrap().chain, expected);
     bytes.push(b'\n');
     assert_eq!(Journal::from_bytes(&bytes).unwrap().chain, expected);

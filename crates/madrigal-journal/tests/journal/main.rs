@@ -23,10 +23,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self {
-            path: folder.path().join("journal.jsonl"),
-            _folder: folder,
-        }
+        Self { path: folder.path().join("journal.jsonl"), _folder: folder }
     }
 
     fn holding(bytes: &[u8]) -> Self {
@@ -64,10 +61,7 @@ fn sealed(insides: &[&str]) -> Vec<u8> {
 
 /// The number of the line that the byte at `position` belongs to; a newline belongs to the line it ends.
 fn line_of(bytes: &[u8], position: usize) -> u64 {
-    1 + bytes[..position]
-        .iter()
-        .filter(|&&byte| byte == b'\n')
-        .count() as u64
+    1 + bytes[..position].iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 fn plain_header() -> Header {
@@ -85,19 +79,11 @@ fn plain_header() -> Header {
 }
 
 fn discarded(turn: u32) -> Event {
-    Event::Discarded {
-        turn,
-        agent: "A".to_owned(),
-        reason: "interrupted".to_owned(),
-    }
+    Event::Discarded { turn, agent: "A".to_owned(), reason: "interrupted".to_owned() }
 }
 
 fn resumed(turns: u32) -> Event {
-    Event::Resumed {
-        turns,
-        cut_bytes: 0,
-        turn_limit: None,
-    }
+    Event::Resumed { turns, cut_bytes: 0, turn_limit: None }
 }
 
 fn run_ended() -> Event {

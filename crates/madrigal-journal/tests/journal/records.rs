@@ -1,8 +1,7 @@
 //! What the tests record: any header and any event that the types allow.
 
 use madrigal_journal::event::{
-    Event, FileHash, Finish, ForkedFrom, FormatVersion, Header, Message, MessageId, RunEnded,
-    Source, Stopped,
+    Event, FileHash, Finish, ForkedFrom, FormatVersion, Header, Message, MessageId, RunEnded, Source, Stopped,
 };
 use proptest::collection::vec;
 use proptest::option::of;
@@ -38,8 +37,7 @@ fn config() -> impl Strategy<Value = Value> {
         let key = prop_oneof![text(), Just("hash".to_owned()), Just("kind".to_owned())];
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::from),
-            vec((key, inner), 0..4)
-                .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            vec((key, inner), 0..4).prop_map(|entries| Value::Object(entries.into_iter().collect())),
         ]
     })
 }

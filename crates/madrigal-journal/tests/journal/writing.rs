@@ -63,10 +63,7 @@ fn a_second_process_is_refused_too() {
         .output()
         .unwrap();
     let output = String::from_utf8_lossy(&other.stdout);
-    assert!(
-        other.status.success() && output.contains("1 passed"),
-        "{output}"
-    );
+    assert!(other.status.success() && output.contains("1 passed"), "{output}");
 }
 
 #[test]
@@ -84,19 +81,11 @@ fn what_could_not_be_read_back_is_not_written() {
         at_ms: 0,
     };
     let error = writer.append(&Event::RunEnded(costs.clone())).unwrap_err();
-    assert!(
-        matches!(error, WriteError::Unreadable { line: 2, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, WriteError::Unreadable { line: 2, .. }), "{error}");
     costs.cost_usd = Some(f64::INFINITY);
     assert!(writer.append(&Event::RunEnded(costs)).is_err());
 
-    let long = Event::Control {
-        turn: 1,
-        from: None,
-        to: None,
-        word: "a".repeat(MAX_LINE_BYTES),
-    };
+    let long = Event::Control { turn: 1, from: None, to: None, word: "a".repeat(MAX_LINE_BYTES) };
     let error = writer.append(&long).unwrap_err();
     assert!(matches!(error, WriteError::TooLong { .. }), "{error}");
     assert_eq!(place.bytes(), before);
@@ -110,10 +99,7 @@ fn what_could_not_be_read_back_is_not_written() {
     }
     let elsewhere = Place::new();
     let error = JournalWriter::create(&elsewhere.path, &header).unwrap_err();
-    assert!(
-        matches!(error, WriteError::Unreadable { line: 1, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, WriteError::Unreadable { line: 1, .. }), "{error}");
     assert!(!elsewhere.path.exists());
 
     let mut header = plain_header();
@@ -127,18 +113,12 @@ fn a_run_that_ended_is_taken_up_with_resumed_only() {
     let place = Place::new();
     let mut writer = JournalWriter::create(&place.path, &plain_header()).unwrap();
     writer.append(&run_ended()).unwrap();
-    assert!(matches!(
-        writer.append(&discarded(1)),
-        Err(WriteError::Ended { .. })
-    ));
+    assert!(matches!(writer.append(&discarded(1)), Err(WriteError::Ended { .. })));
     drop(writer);
     let (mut writer, recovered) = JournalWriter::reopen(&place.path).unwrap();
     assert_eq!(recovered.cut_bytes, 0);
     assert!(writer.has_ended());
-    assert!(matches!(
-        writer.append(&discarded(1)),
-        Err(WriteError::Ended { .. })
-    ));
+    assert!(matches!(writer.append(&discarded(1)), Err(WriteError::Ended { .. })));
     writer.append(&resumed(0)).unwrap();
     writer.append(&discarded(1)).unwrap();
     writer.append(&run_ended()).unwrap();
@@ -175,10 +155,7 @@ fn a_missing_file_or_folder_is_named() {
     assert!(error.contains("journal.jsonl"), "{error}");
     let inside = place.path.join("journal.jsonl");
     let error = JournalWriter::create(&inside, &plain_header()).unwrap_err();
-    assert!(
-        error.to_string().starts_with("begin the journal "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("begin the journal "), "{error}");
 }
 
 proptest! {

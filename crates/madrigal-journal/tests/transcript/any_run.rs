@@ -127,11 +127,7 @@ fn markup_fault(html: &str) -> Option<String> {
                 if tag.contains('<') || tag.matches('"').count() % 2 != 0 {
                     return Some(tag.to_owned());
                 }
-                let name = tag
-                    .trim_start_matches('/')
-                    .split(' ')
-                    .next()
-                    .unwrap_or_default();
+                let name = tag.trim_start_matches('/').split(' ').next().unwrap_or_default();
                 if !TAGS.contains(&name) || !has_only_our_attributes(tag) {
                     return Some(tag.to_owned());
                 }
@@ -168,11 +164,7 @@ fn has_only_our_attributes(tag: &str) -> bool {
     ];
     let pieces: Vec<&str> = tag.split('"').collect();
     pieces.chunks_exact(2).all(|pair| {
-        let name = pair[0]
-            .trim_end_matches('=')
-            .rsplit(' ')
-            .next()
-            .unwrap_or_default();
+        let name = pair[0].trim_end_matches('=').rsplit(' ').next().unwrap_or_default();
         ATTRIBUTES.contains(&name) && (name != "href" || pair[1].starts_with('#'))
     })
 }
@@ -191,16 +183,10 @@ fn table_fault(markdown: &str) -> Option<String> {
         }
     }
     if above.iter().any(|line| line.contains('|'))
-        || above
-            .iter()
-            .skip(2)
-            .any(|line| !line.is_empty() && !line.starts_with("- **"))
+        || above.iter().skip(2).any(|line| !line.is_empty() && !line.starts_with("- **"))
     {
         return Some("something above the table is not a fact".to_owned());
     }
-    let bare = markdown
-        .replace("<br>", "")
-        .replace("<sub>", "")
-        .replace("</sub>", "");
+    let bare = markdown.replace("<br>", "").replace("<sub>", "").replace("</sub>", "");
     bare.contains(['<', '>']).then_some(bare)
 }

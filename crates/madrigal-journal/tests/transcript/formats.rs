@@ -32,11 +32,8 @@ fn a_hostile_run() {
     assert_snapshot!("hostile.md", transcript.markdown());
     assert_snapshot!("hostile.html", body);
     assert_snapshot!("hostile.jsonl", transcript.jsonl().unwrap());
-    let files: Vec<String> = transcript
-        .text_files()
-        .into_iter()
-        .map(|file| format!("--- {}\n{}", file.name, file.content))
-        .collect();
+    let files: Vec<String> =
+        transcript.text_files().into_iter().map(|file| format!("--- {}\n{}", file.name, file.content)).collect();
     assert_snapshot!("hostile.txt", files.join("\n"));
 }
 
@@ -79,21 +76,11 @@ fn everything_said_is_there_once_and_in_order() {
         if format == "md" || format == "html" || format == "jsonl" || format == "txt" {
             let places: Vec<usize> = words.iter().map(|word| text.find(word).unwrap()).collect();
             assert!(places.is_sorted(), "{format}");
-            assert!(
-                words.iter().all(|word| text.matches(word).count() == 1),
-                "{format}"
-            );
+            assert!(words.iter().all(|word| text.matches(word).count() == 1), "{format}");
         }
     }
-    let alone: String = transcript.text_files()[1..]
-        .iter()
-        .map(|file| file.content.as_str())
-        .collect();
-    assert!(
-        words[1..]
-            .iter()
-            .all(|word| alone.matches(word).count() == 1)
-    );
+    let alone: String = transcript.text_files()[1..].iter().map(|file| file.content.as_str()).collect();
+    assert!(words[1..].iter().all(|word| alone.matches(word).count() == 1));
     assert!(!alone.contains(&words[0]), "the seed prompt is nobody's");
 }
 
@@ -101,10 +88,7 @@ fn everything_said_is_there_once_and_in_order() {
 fn lines_of_json_hold_the_exact_texts() {
     let (header, events) = (three_agents(), hostile_events());
     let jsonl = Transcript::new(&header, &events).jsonl().unwrap();
-    let lines: Vec<Value> = jsonl
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<Value> = jsonl.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), HOSTILE.len() + 3);
     assert_eq!(
         lines[0],
@@ -126,10 +110,7 @@ fn the_page_needs_nothing_from_elsewhere() {
     for loads in ["url(", "@import", "@font-face"] {
         assert!(!style.contains(loads), "{loads}");
     }
-    let tags = body
-        .split('<')
-        .filter_map(|piece| piece.split_once('>'))
-        .map(|(tag, _)| tag);
+    let tags = body.split('<').filter_map(|piece| piece.split_once('>')).map(|(tag, _)| tag);
     for tag in tags {
         for loads in ["src=", "link", "iframe", "object", "href=\"http", "onerror"] {
             assert!(!tag.contains(loads), "{tag}");
@@ -148,18 +129,13 @@ fn a_run_without_agents_or_messages_is_a_transcript_too() {
     assert_eq!(transcript.text_files().len(), 1);
     for text in [transcript.markdown(), transcript.html(), transcript.text()] {
         assert!(text.contains("A conversation"), "{text}");
-        assert!(
-            text.contains("not yet; this is what was said so far"),
-            "{text}"
-        );
+        assert!(text.contains("not yet; this is what was said so far"), "{text}");
     }
 }
 
 #[test]
 fn files_of_many_speakers_have_names_of_their_own() {
-    let names = [
-        "Ada", "ada", "ADA", "../x", "..\\x", "🎵", "🎶", "", "a", "b", "c",
-    ];
+    let names = ["Ada", "ada", "ADA", "../x", "..\\x", "🎵", "🎶", "", "a", "b", "c"];
     let agents: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
     let header = header(json!({ "agents": agents }));
     let files = Transcript::new(&header, &[]).text_files();
@@ -167,11 +143,7 @@ fn files_of_many_speakers_have_names_of_their_own() {
     assert_eq!(unique.len(), names.len() + 1);
     for file in &files {
         let safe = |c: char| c.is_alphanumeric() || c == '-' || c == '.';
-        assert!(
-            file.name.chars().all(safe) && !file.name.starts_with('.'),
-            "{}",
-            file.name
-        );
+        assert!(file.name.chars().all(safe) && !file.name.starts_with('.'), "{}", file.name);
     }
     assert_eq!(files[1].name, "01-ada.txt");
 }
@@ -191,15 +163,10 @@ fn a_journal_tells_its_head_hash_and_where_it_is_broken() {
     drop(writer);
     let whole = Journal::open(&path).unwrap();
     let text = Transcript::of(&whole).unwrap().text();
-    assert!(
-        text.contains(&format!("Head hash: {}", whole.head)),
-        "{text}"
-    );
+    assert!(text.contains(&format!("Head hash: {}", whole.head)), "{text}");
     assert!(text.contains("Ended: a control word closed it"), "{text}");
 
-    let changed = std::fs::read_to_string(&path)
-        .unwrap()
-        .replace("/end", "/bye");
+    let changed = std::fs::read_to_string(&path).unwrap().replace("/end", "/bye");
     let broken = Journal::from_bytes(changed.as_bytes()).unwrap();
     let text = Transcript::of(&broken).unwrap().text();
     assert!(text.contains("the journal is broken at line 3"), "{text}");
@@ -213,26 +180,13 @@ fn a_journal_tells_its_head_hash_and_where_it_is_broken() {
 fn a_long_conversation_is_written_in_its_own_length() {
     let header = three_agents();
     let events: Vec<Event> = (1..=20_000)
-        .map(|turn| {
-            Event::Message(message(
-                turn,
-                Some(["Ada", "Ben <b>"][turn as usize % 2]),
-                "Yes.",
-                turn.into(),
-            ))
-        })
+        .map(|turn| Event::Message(message(turn, Some(["Ada", "Ben <b>"][turn as usize % 2]), "Yes.", turn.into())))
         .collect();
     let length = |turns: usize| -> Vec<usize> {
         let transcript = Transcript::new(&header, &events[..turns]);
-        written(&transcript)
-            .iter()
-            .map(|(_, text)| text.len())
-            .collect()
+        written(&transcript).iter().map(|(_, text)| text.len()).collect()
     };
     for (half, whole) in length(10_000).into_iter().zip(length(20_000)) {
-        assert!(
-            whole < half * 5 / 2,
-            "{half} bytes for 10,000 turns, {whole} for 20,000"
-        );
+        assert!(whole < half * 5 / 2, "{half} bytes for 10,000 turns, {whole} for 20,000");
     }
 }

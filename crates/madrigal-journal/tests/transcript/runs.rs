@@ -28,10 +28,7 @@ pub(crate) fn header(config: Value) -> Header {
         sandbox: "none".to_owned(),
         config,
         files: Vec::new(),
-        forked_from: Some(ForkedFrom {
-            run: "20261119-080000".to_owned(),
-            turn: 2,
-        }),
+        forked_from: Some(ForkedFrom { run: "20261119-080000".to_owned(), turn: 2 }),
     }
 }
 
@@ -54,11 +51,7 @@ pub(crate) fn message(turn: u32, agent: Option<&str>, text: &str, at_ms: u64) ->
         text: text.to_owned(),
         ids: None,
         reasoning: None,
-        source: if agent.is_some() {
-            Source::Scripted
-        } else {
-            Source::Given
-        },
+        source: if agent.is_some() { Source::Scripted } else { Source::Given },
         finish: Finish::Stop,
         prompt_tokens: None,
         completion_tokens: None,
@@ -68,12 +61,7 @@ pub(crate) fn message(turn: u32, agent: Option<&str>, text: &str, at_ms: u64) ->
 }
 
 pub(crate) fn control(turn: u32, from: Option<&str>, to: Option<&str>, word: &str) -> Event {
-    Event::Control {
-        turn,
-        from: from.map(str::to_owned),
-        to: to.map(str::to_owned),
-        word: word.to_owned(),
-    }
+    Event::Control { turn, from: from.map(str::to_owned), to: to.map(str::to_owned), word: word.to_owned() }
 }
 
 pub(crate) fn ended(turns: u32, at_ms: u64) -> Event {
@@ -136,22 +124,9 @@ pub(crate) fn hostile_events() -> Vec<Event> {
     }
     events.extend([
         control(9, Some("Cleo|x"), Some("Ada"), "/bye"),
-        Event::Discarded {
-            turn: 10,
-            agent: "Ada".to_owned(),
-            reason: "interrupted".to_owned(),
-        },
-        Event::Resumed {
-            turns: 9,
-            cut_bytes: 12,
-            turn_limit: None,
-        },
-        Event::Message(message(
-            10,
-            Some("Stranger"),
-            "Nobody gave me a seat.",
-            3_723_456,
-        )),
+        Event::Discarded { turn: 10, agent: "Ada".to_owned(), reason: "interrupted".to_owned() },
+        Event::Resumed { turns: 9, cut_bytes: 12, turn_limit: None },
+        Event::Message(message(10, Some("Stranger"), "Nobody gave me a seat.", 3_723_456)),
         Event::Message(message(11, None, "Night falls.", 3_800_000)),
         control(12, None, Some("Ada"), "/end"),
         ended(11, 3_900_000),

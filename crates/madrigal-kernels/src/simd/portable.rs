@@ -112,12 +112,7 @@ impl Simd for Portable {
     #[inline(always)]
     fn dot(self, weights: [i8; BLOCK], activations: &[i16; BLOCK]) -> [f32; LANES] {
         let mut sums = [0i32; LANES];
-        for (weights, activations) in weights
-            .as_chunks::<LANES>()
-            .0
-            .iter()
-            .zip(activations.as_chunks::<LANES>().0)
-        {
+        for (weights, activations) in weights.as_chunks::<LANES>().0.iter().zip(activations.as_chunks::<LANES>().0) {
             for ((sum, &w), &x) in sums.iter_mut().zip(weights).zip(activations) {
                 *sum += i32::from(w) * i32::from(x);
             }

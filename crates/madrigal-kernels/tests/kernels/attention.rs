@@ -28,55 +28,26 @@ const SCALE: f32 = 0.3;
 
 impl World {
     /// Sequences of the given lengths, their blocks scattered.
-    fn random(
-        shape: KvShape,
-        heads: usize,
-        lengths: &[usize],
-        windows: bool,
-        numbers: &mut Numbers,
-    ) -> World {
+    fn random(shape: KvShape, heads: usize, lengths: &[usize], windows: bool, numbers: &mut Numbers) -> World {
         let needed: usize = lengths.iter().map(|n| n.div_ceil(shape.block_len)).sum();
         let mut free: Vec<u32> = (0..needed as u32 + 2).collect();
         let sequences = lengths.iter().map(|&length| {
-            let blocks = (0..length.div_ceil(shape.block_len))
-                .map(|_| free.swap_remove(numbers.below(free.len())));
+            let blocks = (0..length.div_ceil(shape.block_len)).map(|_| free.swap_remove(numbers.below(free.len())));
             let blocks = blocks.collect();
-            let mut rows = |heads: usize| {
-                (0..length)
-                    .map(|_| numbers.floats(heads * shape.head_dim))
-                    .collect()
-            };
-            let (k, v, mut q): (_, _, Vec<Vec<f32>>) =
-                (rows(shape.kv_heads), rows(shape.kv_heads), rows(heads));
+            let mut rows = |heads: usize| (0..length).map(|_| numbers.floats(heads * shape.head_dim)).collect();
+            let (k, v, mut q): (_, _, Vec<Vec<f32>>) = (rows(shape.kv_heads), rows(shape.kv_heads), rows(heads));
             q.iter_mut().flatten().for_each(|q| *q *= 4.0);
-            let window =
-                (windows && numbers.below(3) > 0).then(|| 1 + numbers.below(2 * shape.block_len));
-            Sequence {
-                k,
-                v,
-                q,
-                blocks,
-                window,
-            }
+            let window = (windows && numbers.below(3) > 0).then(|| 1 + numbers.below(2 * shape.block_len));
+            Sequence { k, v, q, blocks, window }
         });
         let sequences = sequences.collect();
-        World {
-            shape,
-            heads,
-            sequences,
-            blocks: needed + 2,
-        }
+        World { shape, heads, sequences, blocks: needed + 2 }
     }
 
     /// A layer with the positions below `until` of one sequence, or with everything. All other
     /// slots hold NaN, so that reading one is seen.
     fn layer(&self, only: Option<(usize, usize)>) -> KvLayer {
-        let KvShape {
-            kv_heads,
-            head_dim,
-            block_len,
-            ..
-        } = self.shape;
+        let KvShape { kv_heads, head_dim, block_len, .. } = self.shape;
         let mut layer = KvLayer::new(self.shape, 0);
         layer.resize(self.blocks);
         let nan = vec![f32::NAN; kv_heads * head_dim];
@@ -92,67 +63,27 @@ impl World {
                 Some(_) => 0,
             };
             for p in 0..until {
-                layer.write(
-                    sequence.blocks[p / block_len],
-                    p % block_len,
-                    &sequence.k[p],
-                    &sequence.v[p],
-                );
+                layer.write(sequence.blocks[p / block_len], p % block_len, &sequence.k[p], &sequence.v[p]);
             }
         }
         layer
     }
 
     fn row(&self, sequence: usize, position: usize) -> AttentionRow<'_> {
-        let Sequence {
-            q, blocks, window, ..
-        } = &self.sequences[sequence];
-        AttentionRow {
-            q: &q[position],
-            position,
-            window: *window,
-            blocks,
-        }
+        let Sequence { q, blocks, window, .. } = &self.sequences[sequence];
+        AttentionRow { q: &q[position], position, window: *window, blocks }
     }
 
-    fn attend(
-        &self,
-        kernels: &Kernels,
-        kv: &KvLayer,
-        rows: &[AttentionRow<'_>],
-        sinks: Option<&[f32]>,
-    ) -> Vec<f32> {
+    fn attend(&self, kernels: &Kernels, kv: &KvLayer, rows: &[AttentionRow<'_>], sinks: Option<&[f32]>) -> Vec<f32> {
         let mut out = vec![f32::NAN; rows.len() * self.heads * self.shape.head_dim];
-        kernels.attention(
-            &AttentionJob {
-                kv,
-                rows,
-                heads: self.heads,
-                scale: SCALE,
-                sinks,
-            },
-            &mut out,
-        );
+        kernels.attention(&AttentionJob { kv, rows, heads: self.heads, scale: SCALE, sinks }, &mut out);
         out
     }
 
     /// One head of one row, in f64, over the stored values.
-    fn expected(
-        &self,
-        sequence: usize,
-        position: usize,
-        head: usize,
-        sink: Option<f32>,
-    ) -> Vec<f64> {
-        let KvShape {
-            kind,
-            kv_heads,
-            head_dim,
-            ..
-        } = self.shape;
-        let Sequence {
-            k, v, q, window, ..
-        } = &self.sequences[sequence];
+    fn expected(&self, sequence: usize, position: usize, head: usize, sink: Option<f32>) -> Vec<f64> {
+        let KvShape { kind, kv_heads, head_dim, .. } = self.shape;
+        let Sequence { k, v, q, window, .. } = &self.sequences[sequence];
         let stored = |x: f32| match kind {
             KvType::F32 => f64::from(x),
             KvType::Bf16 => half::bf16::from_f32(x).to_f64(),
@@ -161,22 +92,13 @@ impl World {
         let start = window.map_or(0, |window| (position + 1).saturating_sub(window));
         let query = &q[position][head * head_dim..][..head_dim];
         let score = |key: &Vec<f32>| {
-            let dot: f64 = query
-                .iter()
-                .zip(&key[own..])
-                .map(|(&q, &k)| f64::from(q) * stored(k))
-                .sum();
+            let dot: f64 = query.iter().zip(&key[own..]).map(|(&q, &k)| f64::from(q) * stored(k)).sum();
             (dot * f64::from(SCALE)).exp()
         };
         let weights: Vec<f64> = k[start..=position].iter().map(score).collect();
-        let total: f64 =
-            weights.iter().sum::<f64>() + sink.map_or(0.0, |sink| f64::from(sink).exp());
+        let total: f64 = weights.iter().sum::<f64>() + sink.map_or(0.0, |sink| f64::from(sink).exp());
         let value = |d: usize| {
-            let sum: f64 = weights
-                .iter()
-                .zip(&v[start..])
-                .map(|(w, v)| w * stored(v[own + d]))
-                .sum();
+            let sum: f64 = weights.iter().zip(&v[start..]).map(|(w, v)| w * stored(v[own + d])).sum();
             sum / total
         };
         (0..head_dim).map(value).collect()
@@ -187,35 +109,14 @@ impl World {
 fn agrees_with_f64() {
     let mut numbers = Numbers(8);
     // Query heads, key heads, elements of a head, positions in a block.
-    let shapes = [
-        (16, 8, 128, 32),
-        (4, 4, 8, 16),
-        (6, 2, 16, 8),
-        (8, 1, 32, 32),
-        (3, 1, 12, 8),
-        (2, 2, 40, 16),
-    ];
+    let shapes = [(16, 8, 128, 32), (4, 4, 8, 16), (6, 2, 16, 8), (8, 1, 32, 32), (3, 1, 12, 8), (2, 2, 40, 16)];
     for kernels in all_kernels() {
         for (heads, kv_heads, head_dim, block_len) in shapes {
             for kind in [KvType::F32, KvType::Bf16] {
-                let shape = KvShape {
-                    kind,
-                    kv_heads,
-                    head_dim,
-                    block_len,
-                };
+                let shape = KvShape { kind, kv_heads, head_dim, block_len };
                 let world = World::random(shape, heads, &[1, 70, 33, 5], true, &mut numbers);
-                let places: Vec<(usize, usize)> = [
-                    (0, 0),
-                    (1, 0),
-                    (1, 69),
-                    (2, 32),
-                    (1, 31),
-                    (1, 32),
-                    (3, 4),
-                    (2, 7),
-                ]
-                .into();
+                let places: Vec<(usize, usize)> =
+                    [(0, 0), (1, 0), (1, 69), (2, 32), (1, 31), (1, 32), (3, 4), (2, 7)].into();
                 let rows: Vec<_> = places.iter().map(|&(s, p)| world.row(s, p)).collect();
                 for sinks in [None, Some(numbers.floats(heads))] {
                     let out = world.attend(&kernels, &world.layer(None), &rows, sinks.as_deref());
@@ -224,8 +125,7 @@ fn agrees_with_f64() {
                             let sink = sinks.as_ref().map(|sinks| sinks[head]);
                             let expected = world.expected(sequence, position, head, sink);
                             let ours = &out[(index * heads + head) * head_dim..];
-                            let what =
-                                format!("{} {shape:?} row {index} head {head}", kernels.isa());
+                            let what = format!("{} {shape:?} row {index} head {head}", kernels.isa());
                             for (&ours, expected) in ours.iter().zip(expected) {
                                 assert_close(ours, expected, 3e-6, &what);
                             }
@@ -239,12 +139,7 @@ fn agrees_with_f64() {
 
 #[test]
 fn copied_blocks_and_growth_keep_values() {
-    let shape = KvShape {
-        kind: KvType::Bf16,
-        kv_heads: 2,
-        head_dim: 16,
-        block_len: 8,
-    };
+    let shape = KvShape { kind: KvType::Bf16, kv_heads: 2, head_dim: 16, block_len: 8 };
     assert_eq!(shape.block_bytes(), 2 * 2 * 16 * 8 * 2);
     let world = World::random(shape, 4, &[13], false, &mut Numbers(9));
     let mut layer = world.layer(None);
@@ -255,14 +150,8 @@ fn copied_blocks_and_growth_keep_values() {
     for (&from, &to) in world.sequences[0].blocks.iter().zip(&copies) {
         layer.copy_block(from, to);
     }
-    let row = AttentionRow {
-        blocks: &copies,
-        ..world.row(0, 12)
-    };
-    assert_eq!(
-        bits(&world.attend(&kernels, &layer, &[row], None)),
-        bits(&before)
-    );
+    let row = AttentionRow { blocks: &copies, ..world.row(0, 12) };
+    assert_eq!(bits(&world.attend(&kernels, &layer, &[row], None)), bits(&before));
 }
 
 proptest! {

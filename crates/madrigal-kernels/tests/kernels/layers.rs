@@ -17,12 +17,7 @@ fn rms_norm_agrees_with_f64() {
                 let mean = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / cols as f64;
                 for ((&x, &w), &out) in x.iter().zip(&weight).zip(out) {
                     let expected = f64::from(x) / (mean + 1e-6).sqrt() * f64::from(w);
-                    assert_close(
-                        out,
-                        expected,
-                        1e-6 * expected.abs(),
-                        &format!("[{rows}, {cols}]"),
-                    );
+                    assert_close(out, expected, 1e-6 * expected.abs(), &format!("[{rows}, {cols}]"));
                 }
             }
             let mut in_place = x.clone();
@@ -47,20 +42,13 @@ fn silu_mul_agrees_with_f64() {
         for ((&ours, &x), &up) in gate.iter().zip(&before).zip(&up) {
             let (x, up) = (f64::from(x), f64::from(up));
             let expected = x / (1.0 + (-x).exp()) * up;
-            assert_close(
-                ours,
-                expected,
-                3e-7 * expected.abs() + 1e-30,
-                &format!("silu({x}) * {up}"),
-            );
+            assert_close(ours, expected, 3e-7 * expected.abs() + 1e-30, &format!("silu({x}) * {up}"));
         }
     }
 }
 
 fn frequencies(rotated: usize) -> Vec<f32> {
-    (0..rotated / 2)
-        .map(|i| 10_000f64.powf(-2.0 * i as f64 / rotated as f64) as f32)
-        .collect()
+    (0..rotated / 2).map(|i| 10_000f64.powf(-2.0 * i as f64 / rotated as f64) as f32).collect()
 }
 
 #[test]
@@ -75,9 +63,7 @@ fn rope_agrees_with_f64_in_both_styles() {
             for style in [RopeStyle::HalfSplit, RopeStyle::Interleaved] {
                 let mut out = x.clone();
                 kernels.rope(&mut out, head_dim, &table, &positions, style);
-                for (index, (before, after)) in
-                    x.chunks(head_dim).zip(out.chunks(head_dim)).enumerate()
-                {
+                for (index, (before, after)) in x.chunks(head_dim).zip(out.chunks(head_dim)).enumerate() {
                     let position = positions[index / 3] as f32;
                     assert_eq!(before[rotated..], after[rotated..]);
                     for (i, frequency) in frequencies(rotated).into_iter().enumerate() {

@@ -17,16 +17,7 @@ fn product(kernels: &Kernels, w: &Matrix<'_>, x: &[f32]) -> Vec<f32> {
 #[test]
 fn agrees_with_f64_for_all_kinds_and_odd_shapes() {
     // Output rows, columns, activation rows.
-    let shapes = [
-        (1, 32, 1),
-        (3, 64, 2),
-        (7, 172, 3),
-        (64, 8, 5),
-        (37, 96, 9),
-        (5, 13, 4),
-        (172, 1024, 8),
-        (9, 1, 7),
-    ];
+    let shapes = [(1, 32, 1), (3, 64, 2), (7, 172, 3), (64, 8, 5), (37, 96, 9), (5, 13, 4), (172, 1024, 8), (9, 1, 7)];
     let mut numbers = Numbers(2);
     for kernels in all_kernels() {
         for kind in KINDS {
@@ -40,58 +31,22 @@ fn agrees_with_f64_for_all_kinds_and_odd_shapes() {
     }
 }
 
-fn check(
-    kernels: &Kernels,
-    kind: BlockType,
-    rows: usize,
-    cols: usize,
-    batch: usize,
-    numbers: &mut Numbers,
-) {
+fn check(kernels: &Kernels, kind: BlockType, rows: usize, cols: usize, batch: usize, numbers: &mut Numbers) {
     let stored = Stored::random(kind, rows * cols, numbers);
-    let w = Matrix {
-        kind,
-        rows,
-        cols,
-        data: stored.data(),
-    };
+    let w = Matrix { kind, rows, cols, data: stored.data() };
     let x = numbers.floats(batch * cols);
     let ours = product(kernels, &w, &x);
-    let (exact, seen) = (
-        widened(&x),
-        if kind.elems() == 1 {
-            widened(&x)
-        } else {
-            rounded(&x)
-        },
-    );
+    let (exact, seen) = (widened(&x), if kind.elems() == 1 { widened(&x) } else { rounded(&x) });
     for m in 0..batch {
         for r in 0..rows {
             let row = widened(&stored.values[r * cols..(r + 1) * cols]);
-            let dot = |x: &[f64]| {
-                row.iter()
-                    .zip(&x[m * cols..])
-                    .map(|(w, x)| w * x)
-                    .sum::<f64>()
-            };
-            let size: f64 = row
-                .iter()
-                .zip(&seen[m * cols..])
-                .map(|(w, x)| (w * x).abs())
-                .sum();
-            let what = format!(
-                "{} {kind} [{rows}, {cols}] row {m}, output {r}",
-                kernels.isa()
-            );
+            let dot = |x: &[f64]| row.iter().zip(&x[m * cols..]).map(|(w, x)| w * x).sum::<f64>();
+            let size: f64 = row.iter().zip(&seen[m * cols..]).map(|(w, x)| (w * x).abs()).sum();
+            let what = format!("{} {kind} [{rows}, {cols}] row {m}, output {r}", kernels.isa());
             let ours = ours[m * rows + r];
             assert_close(ours, dot(&seen), 1e-6 * size + 1e-30, &what);
             // Rounding activations costs at most half a step each.
-            assert_close(
-                ours,
-                dot(&exact),
-                0.5 / 16383.0 * row.iter().map(|w| w.abs()).sum::<f64>(),
-                &what,
-            );
+            assert_close(ours, dot(&exact), 0.5 / 16383.0 * row.iter().map(|w| w.abs()).sum::<f64>(), &what);
         }
     }
 }
@@ -102,21 +57,12 @@ fn a_bad_activation_stays_visible_in_its_own_row_only() {
     for kernels in all_kernels() {
         for kind in KINDS {
             let stored = Stored::random(kind, 6 * 64, &mut numbers);
-            let w = Matrix {
-                kind,
-                rows: 6,
-                cols: 64,
-                data: stored.data(),
-            };
+            let w = Matrix { kind, rows: 6, cols: 64, data: stored.data() };
             let mut x = numbers.floats(5 * 64);
             x[2 * 64 + 40] = f32::NAN;
             let out = product(&kernels, &w, &x);
             for (m, row) in out.chunks(6).enumerate() {
-                assert!(
-                    row.iter().all(|y| y.is_nan() == (m == 2)),
-                    "{} {kind} row {m}: {row:?}",
-                    kernels.isa()
-                );
+                assert!(row.iter().all(|y| y.is_nan() == (m == 2)), "{} {kind} row {m}: {row:?}", kernels.isa());
             }
         }
     }
@@ -125,37 +71,16 @@ fn a_bad_activation_stays_visible_in_its_own_row_only() {
 #[test]
 fn empty_products() {
     let kernels = Kernels::new(Isa::detect(), 2).unwrap();
-    let w = Matrix {
-        kind: BlockType::F32,
-        rows: 0,
-        cols: 3,
-        data: &[],
-    };
+    let w = Matrix { kind: BlockType::F32, rows: 0, cols: 3, data: &[] };
     assert!(product(&kernels, &w, &[1.0; 6]).is_empty());
     let data = [0; 24];
-    assert!(
-        product(
-            &kernels,
-            &Matrix {
-                rows: 2,
-                data: &data,
-                ..w
-            },
-            &[]
-        )
-        .is_empty()
-    );
+    assert!(product(&kernels, &Matrix { rows: 2, data: &data, ..w }, &[]).is_empty());
 }
 
 #[test]
 fn a_row_of_an_embedding_table() {
     let stored = Stored::random(BlockType::Q4_0, 5 * 64, &mut Numbers(4));
-    let w = Matrix {
-        kind: BlockType::Q4_0,
-        rows: 5,
-        cols: 64,
-        data: stored.data(),
-    };
+    let w = Matrix { kind: BlockType::Q4_0, rows: 5, cols: 64, data: stored.data() };
     let mut row = vec![0.0; 64];
     w.dequantize_row(3, &mut row);
     assert_eq!(bits(&row), bits(&stored.values[3 * 64..4 * 64]));

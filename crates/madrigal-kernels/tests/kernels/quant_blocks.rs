@@ -9,13 +9,9 @@ use crate::reference::{KINDS, Numbers, Stored, bits};
 
 #[test]
 fn gguf_py_reads_the_same_bits() {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/quant-blocks/expected.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/quant-blocks/expected.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
-        return skip(
-            "gguf_py_reads_the_same_bits",
-            "testdata/quant-blocks/expected.json",
-        );
+        return skip("gguf_py_reads_the_same_bits", "testdata/quant-blocks/expected.json");
     };
     let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
     for kind in [BlockType::Q8_0, BlockType::Q4_0] {
@@ -26,18 +22,11 @@ fn gguf_py_reads_the_same_bits() {
         assert!(!blocks.is_empty());
         for (block, values) in blocks.iter().zip(case["f32_bits"].as_array().unwrap()) {
             let hex = block.as_str().unwrap();
-            let bytes: Vec<u8> = (0..hex.len())
-                .step_by(2)
-                .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
-                .collect();
+            let bytes: Vec<u8> =
+                (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
             let mut ours = vec![0.0; kind.elems()];
             dequantize(kind, &bytes, &mut ours);
-            let values: Vec<u32> = values
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|v| v.as_u64().unwrap() as u32)
-                .collect();
+            let values: Vec<u32> = values.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect();
             assert_eq!(bits(&ours), values, "{kind} {hex}");
         }
     }
@@ -67,11 +56,8 @@ fn skip(test: &str, missing: &str) {
     let line = format!("SKIPPED {test}: {missing}");
     eprintln!("{line}");
     if let Some(path) = std::env::var_os("MADRIGAL_SKIPPED") {
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .expect("the list of skipped tests");
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(path).expect("the list of skipped tests");
         writeln!(file, "{line}").expect("the list of skipped tests");
     }
 }

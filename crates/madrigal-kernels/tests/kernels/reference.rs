@@ -27,13 +27,8 @@ impl Numbers {
     }
 }
 
-pub(crate) const KINDS: [BlockType; 5] = [
-    BlockType::F32,
-    BlockType::F16,
-    BlockType::Bf16,
-    BlockType::Q8_0,
-    BlockType::Q4_0,
-];
+pub(crate) const KINDS: [BlockType; 5] =
+    [BlockType::F32, BlockType::F16, BlockType::Bf16, BlockType::Q8_0, BlockType::Q4_0];
 
 /// Random weights as stored, behind one byte of padding so that nothing is aligned.
 pub(crate) struct Stored {
@@ -77,11 +72,7 @@ impl Stored {
                     bytes.extend(scale.to_le_bytes());
                     let quants: Vec<u8> = (0..32).map(|_| (numbers.next() & 15) as u8).collect();
                     bytes.extend((0..16).map(|i| quants[i] | quants[i + 16] << 4));
-                    values.extend(
-                        quants
-                            .iter()
-                            .map(|&q| scale.to_f32() * (f32::from(q) - 8.0)),
-                    );
+                    values.extend(quants.iter().map(|&q| scale.to_f32() * (f32::from(q) - 8.0)));
                 }
                 _ => panic!("no writer for {kind}"),
             }
@@ -98,14 +89,8 @@ impl Stored {
 pub(crate) fn rounded(x: &[f32]) -> Vec<f64> {
     let block = |block: &[f32]| {
         let largest = block.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let (scale, inverse) = (
-            largest / 16383.0,
-            if largest > 0.0 { 16383.0 / largest } else { 0.0 },
-        );
-        block
-            .iter()
-            .map(|x| f64::from((x * inverse).round_ties_even()) * f64::from(scale))
-            .collect::<Vec<_>>()
+        let (scale, inverse) = (largest / 16383.0, if largest > 0.0 { 16383.0 / largest } else { 0.0 });
+        block.iter().map(|x| f64::from((x * inverse).round_ties_even()) * f64::from(scale)).collect::<Vec<_>>()
     };
     x.chunks(32).flat_map(block).collect()
 }
@@ -114,17 +99,9 @@ pub(crate) fn widened(x: &[f32]) -> Vec<f64> {
     x.iter().copied().map(f64::from).collect()
 }
 
-pub(crate) fn assert_close(
-    ours: f32,
-    reference: f64,
-    tolerance: f64,
-    what: &dyn std::fmt::Display,
-) {
+pub(crate) fn assert_close(ours: f32, reference: f64, tolerance: f64, what: &dyn std::fmt::Display) {
     let difference = (f64::from(ours) - reference).abs();
-    assert!(
-        difference <= tolerance,
-        "{what}: {ours} instead of {reference}, {difference:e} > {tolerance:e}"
-    );
+    assert!(difference <= tolerance, "{what}: {ours} instead of {reference}, {difference:e} > {tolerance:e}");
 }
 
 pub(crate) fn bits(x: &[f32]) -> Vec<u32> {

@@ -33,7 +33,10 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
     let files: Vec<String> = surroundings::model_files().iter().map(|path| path.display().to_string()).collect();
     if args.json {
         let hints = |hints: &[Hint]| -> Vec<serde_json::Value> {
-            hints.iter().map(|hint| json!({ "model": hint.model, "found": hint.what, "command": hint.command })).collect()
+            hints
+                .iter()
+                .map(|hint| json!({ "model": hint.model, "found": hint.what, "command": hint.command }))
+                .collect()
         };
         return output::print_json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -50,7 +53,8 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
         .doing("print");
     }
     let mut text = String::new();
-    let mut fact = |name: &str, value: String| text.push_str(&format!("{BOLD}{name:<12}{BOLD:#} {}\n", neutral(&value)));
+    let mut fact =
+        |name: &str, value: String| text.push_str(&format!("{BOLD}{name:<12}{BOLD:#} {}\n", neutral(&value)));
     fact("madrigal", format!("{} on {}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH));
     fact("cores", cores.to_string());
     fact("isa", format!("{} (of {})", Isa::detect(), isas.join(", ")));

@@ -83,13 +83,7 @@ pub(crate) fn talk(args: TalkArgs, place: &Place) -> Result {
 }
 
 /// Starts a run and holds its conversation.
-fn hold_new(
-    config: ConversationConfig,
-    addresses: &[Address],
-    seating: &Seating,
-    root: &Path,
-    show: Show,
-) -> Result {
+fn hold_new(config: ConversationConfig, addresses: &[Address], seating: &Seating, root: &Path, show: Show) -> Result {
     let table = seating.seat(&config, addresses)?;
     let started_ms = runs::now_ms();
     let run = runs::create(root, started_ms)?;
@@ -139,7 +133,13 @@ fn local_options(settings: &Settings) -> Result<LocalOptions> {
         Some((what, value)) => Some(value.parse().map_err(|error| Failure::usage(format!("{what}: {error}")))?),
         None => None,
     };
-    Ok(LocalOptions { threads: settings.threads, memory_limit: settings.memory_limit, context: settings.context, isa, kv })
+    Ok(LocalOptions {
+        threads: settings.threads,
+        memory_limit: settings.memory_limit,
+        context: settings.context,
+        isa,
+        kv,
+    })
 }
 
 fn read_seed_prompt(settings: &Settings) -> Result<Option<String>> {

@@ -74,7 +74,7 @@ fn damaged_models_are_named_with_what_is_wrong() {
     place.write("truncated.gguf", &bytes[..bytes.len() / 2]);
     place.write("short.gguf", &bytes[..20]);
     place.write("magic.gguf", [b"GGML", &bytes[4..]].concat());
-    let mut lying = bytes.clone();
+    let mut lying = bytes;
     lying[8..16].copy_from_slice(&(1u64 << 63).to_le_bytes());
     place.write("lying.gguf", &lying);
     let folder = good.parent().unwrap();

@@ -16,7 +16,8 @@ fn signal(pid: u32, name: &str) {
 
 /// A talk of 40 turns that is sent `signals` once it has said `after` messages; returns its lines on stdout.
 fn disturbed(place: &Place, model: &str, after: usize, signals: &[&str]) -> Vec<Value> {
-    let args = ["talk", "physicist", "pirate", "--model", model, "--turns", "40", "--seed", "11", "--json", "--out", "cut"];
+    let args =
+        ["talk", "physicist", "pirate", "--model", model, "--turns", "40", "--seed", "11", "--json", "--out", "cut"];
     let mut child = place.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let pid = child.id();
     let mut lines = Vec::new();

@@ -60,7 +60,8 @@ fn a_fork_tells_where_it_comes_from() {
     let last = lines.last().unwrap();
     assert_eq!(keys(last), ["run", "dir", "stopped", "forked_from"]);
     assert_eq!(last["forked_from"], json!({ "run": run, "turn": 3 }));
-    let said = ["run", "fork", run.as_str().unwrap(), "--at", "2", "--say", "Do you like horses?", "--as", "parry", "--json"];
+    let said =
+        ["run", "fork", run.as_str().unwrap(), "--at", "2", "--say", "Do you like horses?", "--as", "parry", "--json"];
     let lines = place.run(said).json();
     assert_eq!(lines[0]["turn"], 3);
     assert_eq!(lines[0]["text"], "Do you like horses?");

@@ -99,11 +99,13 @@ fn a_dry_run_shows_configuration_and_prompts_and_writes_nothing() {
     let place = Place::new();
     let Some(model) = fixture("a_dry_run_shows", "models/stories260K/stories260K-f16.gguf") else { return };
     let model = format!("file:{}", model.display());
-    let done = place.run(["talk", "physicist", "sceptic", "--model", &model, "--dry-run", "--json", "--seed-prompt", "Why?"]);
+    let done =
+        place.run(["talk", "physicist", "sceptic", "--model", &model, "--dry-run", "--json", "--seed-prompt", "Why?"]);
     let shown = &done.json()[0];
     assert_eq!(shown["config"]["stop"]["turns"], 10);
     let prompt = &shown["prompts"][0];
-    let tokens = place.run(["model", "tokenize", &model, "--special", "--text", prompt["prompt"].as_str().unwrap(), "--json"]);
+    let tokens =
+        place.run(["model", "tokenize", &model, "--special", "--text", prompt["prompt"].as_str().unwrap(), "--json"]);
     // Marks of messages split the text into pieces, so the count may differ by a token or two at their borders.
     let whole = tokens.json()[0]["ids"].as_array().unwrap().len() as i64;
     assert!((prompt["tokens"].as_i64().unwrap() - whole).abs() <= 6, "{prompt} {whole}");

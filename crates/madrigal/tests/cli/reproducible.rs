@@ -7,7 +7,8 @@ use crate::place::{Place, journal, messages, stories, substance};
 const TEST: &str = "reproducible";
 
 fn talk<'a>(model: &'a str, extra: &[&'a str]) -> Vec<&'a str> {
-    let mut args = vec!["talk", "physicist", "psychotherapist", "--model", model, "--turns", "6", "--seed", "7", "--json"];
+    let mut args =
+        vec!["talk", "physicist", "psychotherapist", "--model", model, "--turns", "6", "--seed", "7", "--json"];
     args.extend(extra);
     args
 }
@@ -34,10 +35,8 @@ fn verification_compares_every_token() {
     let Some(model) = stories(TEST) else { return };
     let place = Place::new();
     let lines = place.run(talk(&model, &[])).json();
-    let spoken: usize = substance(&journal(&place, &lines))
-        .iter()
-        .filter_map(|event| event["ids"].as_array().map(Vec::len))
-        .sum();
+    let spoken: usize =
+        substance(&journal(&place, &lines)).iter().filter_map(|event| event["ids"].as_array().map(Vec::len)).sum();
     let verified = &place.run(["run", "verify", "latest", "--json"]).json()[0];
     assert_eq!(verified["result"], "ok");
     assert_eq!(verified["tokens_compared"], spoken);
@@ -89,7 +88,8 @@ fn other_weights_are_noticed() {
     assert_eq!(done.code, Some(1));
     assert_eq!(done.lines()[0]["result"], "differs");
     assert!(done.stderr.contains("weights") && done.stderr.contains("differ"), "{}", done.stderr);
-    for command in [["run", "resume", "latest", "--turns", "+1"], ["run", "fork", "latest", "--at", "3"]].map(Vec::from) {
+    for command in [["run", "resume", "latest", "--turns", "+1"], ["run", "fork", "latest", "--at", "3"]].map(Vec::from)
+    {
         let done = place.run(command);
         assert_eq!(done.code, Some(1));
         assert!(done.stderr.contains("differ"), "{}", done.stderr);

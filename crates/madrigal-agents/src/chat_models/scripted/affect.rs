@@ -55,11 +55,7 @@ impl Stimulus {
             Self::Illness => [0.12, 0.22, 0.12],
             Self::Disbelief => [0.02, 0.16, 0.20],
             Self::Probe => [0.01, 0.0, 0.02],
-            Self::Flare(weight) => [
-                0.02 * f64::from(weight.min(10)),
-                0.0,
-                0.006 * f64::from(weight.min(10)),
-            ],
+            Self::Flare(weight) => [0.02 * f64::from(weight.min(10)), 0.0, 0.006 * f64::from(weight.min(10))],
             Self::Apology => [-0.05, -0.40, -0.04],
             Self::Kindness => [-0.10, -0.15, -0.04],
             Self::Belief => [-0.08, -0.20, -0.15],
@@ -77,17 +73,9 @@ pub(super) struct Affect {
 
 impl Affect {
     /// Where they start, and what they settle to.
-    pub(super) const BASE: Self = Self {
-        fear: 1.0,
-        anger: 0.0,
-        mistrust: 3.0,
-    };
+    pub(super) const BASE: Self = Self { fear: 1.0, anger: 0.0, mistrust: 3.0 };
     /// How much they settle with each message.
-    const DECAY: Self = Self {
-        fear: 0.3,
-        anger: 1.0,
-        mistrust: 0.05,
-    };
+    const DECAY: Self = Self { fear: 0.3, anger: 1.0, mistrust: 0.05 };
 
     /// A message has passed: they go back towards their base.
     pub(super) fn settle(&mut self) {
@@ -127,28 +115,16 @@ impl Affect {
 }
 
 fn towards(level: f64, base: f64, step: f64) -> f64 {
-    if level > base {
-        (level - step).max(base)
-    } else {
-        (level + step).min(base)
-    }
+    if level > base { (level - step).max(base) } else { (level + step).min(base) }
 }
 
 fn moved(level: f64, share: f64, factor: f64) -> f64 {
-    if share >= 0.0 {
-        level + (share * factor).min(1.0) * (CEILING - level)
-    } else {
-        level + share * level
-    }
+    if share >= 0.0 { level + (share * factor).min(1.0) * (CEILING - level) } else { level + share * level }
 }
 
 impl fmt::Display for Affect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "fear {:.1} · anger {:.1} · mistrust {:.1}",
-            self.fear, self.anger, self.mistrust
-        )
+        write!(f, "fear {:.1} · anger {:.1} · mistrust {:.1}", self.fear, self.anger, self.mistrust)
     }
 }
 
@@ -186,10 +162,7 @@ mod tests {
 
     #[test]
     fn mistrust_makes_everything_worse_and_fear_breeds_mistrust() {
-        let mut wary = Affect {
-            mistrust: 15.0,
-            ..Affect::BASE
-        };
+        let mut wary = Affect { mistrust: 15.0, ..Affect::BASE };
         wary.feel(Stimulus::Insult, 0);
         let mut calm = Affect::BASE;
         calm.feel(Stimulus::Insult, 0);
@@ -211,11 +184,7 @@ mod tests {
 
     #[test]
     fn anger_settles_fast_fear_slowly_mistrust_hardly() {
-        let mut affect = Affect {
-            fear: 10.0,
-            anger: 10.0,
-            mistrust: 10.0,
-        };
+        let mut affect = Affect { fear: 10.0, anger: 10.0, mistrust: 10.0 };
         for _ in 0..10 {
             affect.settle();
         }

@@ -28,17 +28,8 @@ impl Choices {
     }
 
     /// The alternatives of list `id` in the order in which they are due. Where a list starts depends on the seed.
-    pub(super) fn order(
-        &self,
-        id: u32,
-        count: usize,
-        draw: Draw,
-    ) -> impl Iterator<Item = usize> + use<> {
-        let first = self
-            .next
-            .get(&id)
-            .copied()
-            .unwrap_or_else(|| below(list_draw(draw, id), count));
+    pub(super) fn order(&self, id: u32, count: usize, draw: Draw) -> impl Iterator<Item = usize> + use<> {
+        let first = self.next.get(&id).copied().unwrap_or_else(|| below(list_draw(draw, id), count));
         (0..count).map(move |step| (first + step) % count)
     }
 
@@ -49,8 +40,7 @@ impl Choices {
 
     /// Whether `text` was never said, or long ago.
     pub(super) fn is_fresh(&self, text: &str) -> bool {
-        self.last_said(text)
-            .is_none_or(|turn| self.turns.saturating_sub(turn) >= REST)
+        self.last_said(text).is_none_or(|turn| self.turns.saturating_sub(turn) >= REST)
     }
 
     /// The turn in which `text` was last said.
@@ -68,10 +58,7 @@ impl Choices {
 
     /// How many of the last few answers came from `key`.
     pub(super) fn recent_uses(&self, key: usize) -> u32 {
-        self.recent_keys
-            .iter()
-            .map(|recent| u32::from(*recent == key))
-            .sum()
+        self.recent_keys.iter().map(|recent| u32::from(*recent == key)).sum()
     }
 
     /// Remembers that `text` is said in this turn.
@@ -87,16 +74,12 @@ fn list_draw(draw: Draw, list: u32) -> u64 {
 
 /// Whether something that happens in `of` cases out of `out_of` happens in this turn; `stream` tells uses apart.
 pub(super) fn happens(draw: Draw, stream: u64, of: usize, out_of: usize) -> bool {
-    let key =
-        mix(mix(draw.seed).wrapping_add(u64::from(draw.seat))).wrapping_add(u64::from(draw.turn));
+    let key = mix(mix(draw.seed).wrapping_add(u64::from(draw.seat))).wrapping_add(u64::from(draw.turn));
     below(mix(key).wrapping_add(stream), out_of) < of
 }
 
 fn below(key: u64, count: usize) -> usize {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the remainder is below a usize"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below a usize")]
     let rest = (mix(key) % count.max(1) as u64) as usize;
     rest
 }
@@ -111,9 +94,7 @@ fn mix(key: u64) -> u64 {
 
 /// FNV-1a, 64 bits: tells sentences apart; nothing depends on who could forge one.
 fn digest(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -122,22 +103,14 @@ mod tests {
 
     #[test]
     fn alternatives_rotate_from_a_place_that_the_seed_chooses() {
-        let draw = Draw {
-            seed: 7,
-            seat: 0,
-            turn: 1,
-        };
+        let draw = Draw { seed: 7, seat: 0, turn: 1 };
         let mut choices = Choices::default();
         let first = choices.order(3, 4, draw).next().unwrap();
         choices.used(3, first);
         let order: Vec<_> = choices.order(3, 4, draw).collect();
-        assert_eq!(
-            order,
-            (1..=4).map(|step| (first + step) % 4).collect::<Vec<_>>()
-        );
-        let starts: std::collections::BTreeSet<_> = (0..50)
-            .filter_map(|seed| Choices::default().order(3, 4, Draw { seed, ..draw }).next())
-            .collect();
+        assert_eq!(order, (1..=4).map(|step| (first + step) % 4).collect::<Vec<_>>());
+        let starts: std::collections::BTreeSet<_> =
+            (0..50).filter_map(|seed| Choices::default().order(3, 4, Draw { seed, ..draw }).next()).collect();
         assert_eq!(starts.len(), 4, "every alternative can be the first");
         assert_eq!(choices.order(9, 0, draw).next(), None);
     }

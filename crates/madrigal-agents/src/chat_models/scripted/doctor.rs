@@ -83,44 +83,21 @@ impl Doctor {
 
 impl State {
     fn list(&mut self, name: &str, request: &ReplyRequest<'_>) -> Option<Answered> {
-        next_of(
-            SCRIPT.list(name)?,
-            &request.context.agent,
-            request.draw,
-            &mut self.choices,
-        )
+        next_of(SCRIPT.list(name)?, &request.context.agent, request.draw, &mut self.choices)
     }
 
-    fn respond(
-        &mut self,
-        text: &str,
-        turn: u32,
-        otherwise: &str,
-        request: &ReplyRequest<'_>,
-    ) -> Option<Answered> {
+    fn respond(&mut self, text: &str, turn: u32, otherwise: &str, request: &ReplyRequest<'_>) -> Option<Answered> {
         let clauses = words::clauses(text, &SCRIPT.pre);
         if clauses.is_empty() {
             return self.list("wordless", request);
         }
         let own_name = &request.context.agent;
-        let heard = Heard {
-            script: &SCRIPT,
-            clauses: &clauses,
-            own_name,
-            draw: request.draw,
-        };
-        let weak = heard
-            .keywords(&self.choices)
-            .first()
-            .is_none_or(|keyword| keyword.rank <= WEAK);
-        let answered = if weak {
-            self.recall(turn, OVERRIPE)
-        } else {
-            None
-        }
-        .or_else(|| heard.answer(&mut self.choices, &mut |_, _| None))
-        .or_else(|| self.recall(turn, RIPE))
-        .or_else(|| self.list(otherwise, request));
+        let heard = Heard { script: &SCRIPT, clauses: &clauses, own_name, draw: request.draw };
+        let weak = heard.keywords(&self.choices).first().is_none_or(|keyword| keyword.rank <= WEAK);
+        let answered = if weak { self.recall(turn, OVERRIPE) } else { None }
+            .or_else(|| heard.answer(&mut self.choices, &mut |_, _| None))
+            .or_else(|| self.recall(turn, RIPE))
+            .or_else(|| self.list(otherwise, request));
         if let Some((what, text)) = heard.recollection(&mut self.choices)
             && self.memory.iter().all(|remembered| remembered.what != what)
         {
@@ -134,18 +111,10 @@ impl State {
 
     /// The oldest thing remembered, once it is `age` own turns old.
     fn recall(&mut self, turn: u32, age: u32) -> Option<Answered> {
-        while self
-            .memory
-            .front()
-            .is_some_and(|oldest| turn - oldest.turn >= age)
-        {
+        while self.memory.front().is_some_and(|oldest| turn - oldest.turn >= age) {
             let Remembered { text, .. } = self.memory.pop_front()?;
             if self.choices.is_fresh(&text) {
-                return Some(Answered {
-                    text,
-                    leaves: false,
-                    about: None,
-                });
+                return Some(Answered { text, leaves: false, about: None });
             }
         }
         None
@@ -187,16 +156,8 @@ impl ChatModel for Doctor {
     }
 
     fn state(&self) -> Option<String> {
-        let next = self
-            .state
-            .memory
-            .front()
-            .map(|oldest| format!(" · next: {}", oldest.text));
-        Some(format!(
-            "remembers {}{}",
-            self.state.memory.len(),
-            next.unwrap_or_default()
-        ))
+        let next = self.state.memory.front().map(|oldest| format!(" · next: {}", oldest.text));
+        Some(format!("remembers {}{}", self.state.memory.len(), next.unwrap_or_default()))
     }
 }
 
@@ -208,119 +169,55 @@ mod tests {
     use super::*;
     use crate::chat_model::Draw;
 
-    const DRAW: Draw = Draw {
-        seed: 7,
-        seat: 0,
-        turn: 1,
-    };
+    const DRAW: Draw = Draw { seed: 7, seat: 0, turn: 1 };
 
     #[test]
     fn the_script_has_all_that_is_asked_of_it() {
-        let lists = [
-            "opening",
-            "introduction",
-            "help",
-            "farewell",
-            "silence",
-            "wordless",
-            "seed",
-            "none",
-        ];
+        let lists = ["opening", "introduction", "help", "farewell", "silence", "wordless", "seed", "none"];
         for list in lists {
-            assert!(
-                SCRIPT.list(list).is_some_and(|list| !list.lines.is_empty()),
-                "{list}"
-            );
+            assert!(SCRIPT.list(list).is_some_and(|list| !list.lines.is_empty()), "{list}");
         }
         assert!(SCRIPT.keys.len() >= 60, "{} keywords", SCRIPT.keys.len());
         assert!(!SCRIPT.memory.is_empty());
         for key in &SCRIPT.keys {
-            assert!(
-                key.rules.iter().all(|rule| !rule.answers.is_empty()),
-                "{}",
-                key.name
-            );
+            assert!(key.rules.iter().all(|rule| !rule.answers.is_empty()), "{}", key.name);
         }
     }
 
     /// The keyword and the pattern that answer a message first.
     fn matched(text: &str) -> Option<(&'static str, &'static str)> {
         let clauses = words::clauses(text, &SCRIPT.pre);
-        let heard = Heard {
-            script: &SCRIPT,
-            clauses: &clauses,
-            own_name: "Doctor",
-            draw: DRAW,
-        };
-        heard
-            .keywords(&Choices::default())
-            .into_iter()
-            .find_map(|keyword| {
-                let key = &SCRIPT.keys[keyword.key];
-                let words = &clauses[keyword.clause].words;
-                let rule = key
-                    .rules
-                    .iter()
-                    .find(|rule| rule.pattern.decompose(words).is_some())?;
-                let passes_on = matches!(rule.answers[..], [Answer::NextKeyword]);
-                (!passes_on).then_some((key.name.as_str(), rule.pattern.source.as_str()))
-            })
+        let heard = Heard { script: &SCRIPT, clauses: &clauses, own_name: "Doctor", draw: DRAW };
+        heard.keywords(&Choices::default()).into_iter().find_map(|keyword| {
+            let key = &SCRIPT.keys[keyword.key];
+            let words = &clauses[keyword.clause].words;
+            let rule = key.rules.iter().find(|rule| rule.pattern.decompose(words).is_some())?;
+            let passes_on = matches!(rule.answers[..], [Answer::NextKeyword]);
+            (!passes_on).then_some((key.name.as_str(), rule.pattern.source.as_str()))
+        })
     }
 
     #[test]
     fn the_highest_keyword_and_its_first_pattern_decide() {
         let cases = [
-            (
-                "My mother was always right.",
-                Some(("family", "* my @family [is are was were] +")),
-            ),
+            ("My mother was always right.", Some(("family", "* my @family [is are was were] +"))),
             ("Well, my mother!", Some(("family", "* my @family *"))),
-            (
-                "I remember the harbour",
-                Some(("remember", "* i [remember recall] +")),
-            ),
-            (
-                "Do you remember me?",
-                Some(("remember", "* do you [remember recall] +")),
-            ),
+            ("I remember the harbour", Some(("remember", "* i [remember recall] +"))),
+            ("Do you remember me?", Some(("remember", "* do you [remember recall] +"))),
             ("I'm not afraid.", Some(("iam", "* i am not +"))),
-            (
-                "I am very sad today.",
-                Some(("iam", "* i [am feel was felt] * @sad *")),
-            ),
+            ("I am very sad today.", Some(("iam", "* i [am feel was felt] * @sad *"))),
             ("I can't sleep.", Some(("sleep", "* [cannot not] sleep *"))),
             ("They follow me", Some(("followed", "*"))),
             ("They took my notebook.", Some(("proof", "*"))),
-            (
-                "They took it all.",
-                Some(("they", "* they [took stole broke cut changed opened] +")),
-            ),
+            ("They took it all.", Some(("they", "* they [took stole broke cut changed opened] +"))),
             ("Why don't you like me?", Some(("youme", "* do not you +"))),
-            (
-                "You hate me, and I am fine. You don't trust me.",
-                Some(("trust", "* you do not trust me *")),
-            ),
-            (
-                "Everybody laughs at me.",
-                Some(("everybody", "* [everybody everyone] +")),
-            ),
-            (
-                "Are you a machine?",
-                Some((
-                    "computer",
-                    "* are you [a an] [computer machine robot program chatbot] *",
-                )),
-            ),
+            ("You hate me, and I am fine. You don't trust me.", Some(("trust", "* you do not trust me *"))),
+            ("Everybody laughs at me.", Some(("everybody", "* [everybody everyone] +"))),
+            ("Are you a machine?", Some(("computer", "* are you [a an] [computer machine robot program chatbot] *"))),
             ("goodbye", Some(("goodbye", "[goodbye bye farewell]"))),
-            (
-                "I said goodbye to the sea.",
-                Some(("ido", "* i [told tell said] +")),
-            ),
+            ("I said goodbye to the sea.", Some(("ido", "* i [told tell said] +"))),
             ("I want to be left in peace.", Some(("want", "* i @wish +"))),
-            (
-                "Yes.",
-                Some(("yes", "[yes certainly sure exactly right okay]")),
-            ),
+            ("Yes.", Some(("yes", "[yes certainly sure exactly right okay]"))),
             ("Colourless green ideas.", None),
         ];
         for (text, expected) in cases {
@@ -334,10 +231,7 @@ mod tests {
             ("i am your friend", "you are my friend"),
             ("my house is mine", "your house is yours"),
             ("you are like me", "I am like you"),
-            (
-                "what you told me about myself",
-                "what I told you about yourself",
-            ),
+            ("what you told me about myself", "what I told you about yourself"),
             ("they talk about you", "they talk about me"),
             ("you hurt me", "I hurt you"),
             ("he wants to help you", "he wants to help me"),
@@ -353,16 +247,9 @@ mod tests {
 
     #[test]
     fn contractions_are_opened_before_matching() {
-        let heard = |text| {
-            words::clauses(text, &SCRIPT.pre)
-                .iter()
-                .map(|c: &Clause| joined(&c.words))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            heard("I’m sure they can't, but Mom won't"),
-            ["I am sure they cannot", "mother will not"]
-        );
+        let heard =
+            |text| words::clauses(text, &SCRIPT.pre).iter().map(|c: &Clause| joined(&c.words)).collect::<Vec<_>>();
+        assert_eq!(heard("I’m sure they can't, but Mom won't"), ["I am sure they cannot", "mother will not"]);
     }
 
     fn answers(messages: &[&str]) -> Vec<Reply> {
@@ -372,41 +259,23 @@ mod tests {
         for (turn, message) in (1..).zip(messages) {
             context.said.push(said(2 * turn, Some("Ada"), message));
             answers.push(ask(&mut doctor, &context, 7, turn, None));
-            context.said.push(said(
-                2 * turn + 1,
-                Some("Doctor"),
-                &answers[answers.len() - 1].text,
-            ));
+            context.said.push(said(2 * turn + 1, Some("Doctor"), &answers[answers.len() - 1].text));
         }
         answers
     }
 
     #[test]
     fn what_was_said_about_ones_own_comes_back_when_nothing_else_matches() {
-        let replies = answers(&[
-            "My grandmother had a boat.",
-            "Blue.",
-            "Green.",
-            "Red.",
-            "White.",
-            "Black.",
-        ]);
-        let recalled = replies[1..]
-            .iter()
-            .filter(|reply| reply.text.contains("grandmother"))
-            .count();
+        let replies = answers(&["My grandmother had a boat.", "Blue.", "Green.", "Red.", "White.", "Black."]);
+        let recalled = replies[1..].iter().filter(|reply| reply.text.contains("grandmother")).count();
         assert_eq!(recalled, 1, "{replies:#?}");
-        assert!(
-            !replies[1].text.contains("grandmother") && !replies[2].text.contains("grandmother"),
-            "too soon"
-        );
+        assert!(!replies[1].text.contains("grandmother") && !replies[2].text.contains("grandmother"), "too soon");
     }
 
     #[test]
     fn the_same_message_is_answered_in_rotation() {
         let replies = answers(&["My mother hates the sea."; 12]);
-        let distinct: std::collections::BTreeSet<_> =
-            replies.iter().map(|reply| &reply.text).collect();
+        let distinct: std::collections::BTreeSet<_> = replies.iter().map(|reply| &reply.text).collect();
         assert_eq!(distinct.len(), replies.len(), "{replies:#?}");
     }
 
@@ -414,16 +283,9 @@ mod tests {
     fn a_goodbye_is_answered_and_ends_the_talk() {
         let replies = answers(&["I am tired.", "Goodbye, doctor.", "Are you still there?"]);
         assert_eq!(replies[0].control, None);
-        assert!(
-            replies[1].text.starts_with("Goodbye"),
-            "{}",
-            replies[1].text
-        );
+        assert!(replies[1].text.starts_with("Goodbye"), "{}", replies[1].text);
         assert_eq!(replies[1].control, Some(ControlWord::Bye));
-        assert_eq!(
-            (replies[2].text.as_str(), replies[2].control),
-            ("", Some(ControlWord::End))
-        );
+        assert_eq!((replies[2].text.as_str(), replies[2].control), ("", Some(ControlWord::End)));
     }
 
     #[test]
@@ -438,14 +300,8 @@ mod tests {
         let mut doctor = Doctor::new();
         assert_eq!(doctor.state().unwrap(), "remembers 0");
         let mut context = context("Doctor", &["Doctor", "Ada"]);
-        context
-            .said
-            .push(said(1, Some("Ada"), "I miss my brother."));
+        context.said.push(said(1, Some("Ada"), "I miss my brother."));
         ask(&mut doctor, &context, 7, 1, None);
-        assert!(
-            doctor.state().unwrap().contains("remembers 1 · next:"),
-            "{:?}",
-            doctor.state()
-        );
+        assert!(doctor.state().unwrap().contains("remembers 1 · next:"), "{:?}", doctor.state());
     }
 }

@@ -41,9 +41,7 @@ enum Prompted<'a> {
 
 impl<'a> Prompted<'a> {
     fn by(request: &ReplyRequest<'a>) -> Self {
-        let Context {
-            said, seed_prompt, ..
-        } = request.context;
+        let Context { said, seed_prompt, .. } = request.context;
         match (request.control, said.last(), seed_prompt) {
             (Some(word), ..) => Self::Control(word),
             (None, Some(last), _) if request.context.is_own(last) => Self::Silence,
@@ -57,32 +55,20 @@ impl<'a> Prompted<'a> {
 /// The reply that says what the script answered.
 fn message(answered: Option<Answered>) -> Reply {
     // Lists are never empty in the two scripts; without a word to say, saying nothing is the truth.
-    let Answered { text, leaves, .. } = answered.unwrap_or(Answered {
-        text: String::new(),
-        leaves: false,
-        about: None,
-    });
-    Reply {
-        control: leaves.then_some(ControlWord::Bye),
-        ..Reply::from_text(&text)
-    }
+    let Answered { text, leaves, .. } =
+        answered.unwrap_or(Answered { text: String::new(), leaves: false, about: None });
+    Reply { control: leaves.then_some(ControlWord::Bye), ..Reply::from_text(&text) }
 }
 
 /// The reply that closes a conversation.
 fn end() -> Reply {
-    Reply {
-        control: Some(ControlWord::End),
-        ..Reply::from_text("")
-    }
+    Reply { control: Some(ControlWord::End), ..Reply::from_text("") }
 }
 
 /// Whether nothing but `/end` is left to say after `reply`: one of the two has said goodbye.
 fn leaves(request: &ReplyRequest<'_>, reply: &Reply) -> bool {
     request.control == Some(ControlWord::Bye)
-        || matches!(
-            reply.control,
-            Some(ControlWord::Bye | ControlWord::End | ControlWord::Stop)
-        )
+        || matches!(reply.control, Some(ControlWord::Bye | ControlWord::End | ControlWord::Stop))
 }
 
 /// Speaks a reply word by word, then lets `commit` take what saying it has changed.

@@ -55,10 +55,7 @@ struct Thread {
 impl Thread {
     fn turn_to(&mut self, topic: usize) {
         if self.topic != Some(topic) {
-            *self = Self {
-                topic: Some(topic),
-                told: 0,
-            };
+            *self = Self { topic: Some(topic), told: 0 };
         }
     }
 }
@@ -108,10 +105,7 @@ impl Parry {
     fn answer(&self, request: &ReplyRequest<'_>) -> (Reply, State) {
         let mut state = self.state.clone();
         state.choices.begin_turn();
-        let speaker = Speaker {
-            own_name: &request.context.agent,
-            draw: request.draw,
-        };
+        let speaker = Speaker { own_name: &request.context.agent, draw: request.draw };
         let reply = match Prompted::by(request) {
             Prompted::Control(ControlWord::Start) => message(state.list("introduction", speaker)),
             Prompted::Control(ControlWord::Help) => message(state.list("help", speaker)),
@@ -141,22 +135,12 @@ struct Speaker<'a> {
 
 impl State {
     fn list(&mut self, name: &str, speaker: Speaker<'_>) -> Option<Answered> {
-        next_of(
-            SCRIPT.list(name)?,
-            speaker.own_name,
-            speaker.draw,
-            &mut self.choices,
-        )
+        next_of(SCRIPT.list(name)?, speaker.own_name, speaker.draw, &mut self.choices)
     }
 
     /// As [`Self::list`], but only what was not said lately.
     fn fresh(&mut self, name: &str, speaker: Speaker<'_>) -> Option<Answered> {
-        next_fresh(
-            SCRIPT.list(name)?,
-            speaker.own_name,
-            speaker.draw,
-            &mut self.choices,
-        )
+        next_fresh(SCRIPT.list(name)?, speaker.own_name, speaker.draw, &mut self.choices)
     }
 
     fn respond(&mut self, text: &str, otherwise: &str, speaker: Speaker<'_>) -> Option<Answered> {
@@ -169,16 +153,8 @@ impl State {
         if let Some(answered) = self.react(&stimuli, speaker) {
             return Some(answered);
         }
-        let heard = Heard {
-            script: &SCRIPT,
-            clauses: &clauses,
-            own_name: speaker.own_name,
-            draw: speaker.draw,
-        };
-        let pressing = heard
-            .keywords(&self.choices)
-            .first()
-            .is_some_and(|keyword| keyword.rank > CAN_WAIT);
+        let heard = Heard { script: &SCRIPT, clauses: &clauses, own_name: speaker.own_name, draw: speaker.draw };
+        let pressing = heard.keywords(&self.choices).first().is_some_and(|keyword| keyword.rank > CAN_WAIT);
         self.untold += 1;
         if self.untold > PATIENCE && !pressing && happens(speaker.draw, 7, 1, 2) {
             let told = self.tell(speaker);
@@ -214,10 +190,7 @@ impl State {
     fn has_told(&mut self) {
         self.untold = 0;
         if let Some(topic) = self.thread.topic {
-            self.affect.feel(
-                Stimulus::Flare(SCRIPT.topics[topic].weight / 2),
-                self.thread.told,
-            );
+            self.affect.feel(Stimulus::Flare(SCRIPT.topics[topic].weight / 2), self.thread.told);
         }
     }
 
@@ -227,11 +200,7 @@ impl State {
         let text = led(&thread, speaker.own_name, &self.choices)?;
         self.thread = thread.get();
         self.has_told();
-        Some(Answered {
-            text,
-            leaves: false,
-            about: None,
-        })
+        Some(Answered { text, leaves: false, about: None })
     }
 
     /// Feels what a message does to him, and turns to the sorest point that it mentions.
@@ -241,11 +210,7 @@ impl State {
             let Some(stimulus) = Stimulus::named(name) else {
                 continue;
             };
-            let matches = |clause: &Clause| {
-                patterns
-                    .iter()
-                    .any(|pattern| pattern.decompose(&clause.words).is_some())
-            };
+            let matches = |clause: &Clause| patterns.iter().any(|pattern| pattern.decompose(&clause.words).is_some());
             if clauses.iter().any(matches) {
                 let habit = self.habits.entry(stimulus).or_default();
                 self.affect.feel(stimulus, *habit);
@@ -255,10 +220,7 @@ impl State {
         }
         let mut sorest: Option<usize> = None;
         for (index, topic) in SCRIPT.topics.iter().enumerate() {
-            if clauses
-                .iter()
-                .any(|clause| topic.is_mentioned(&clause.words))
-            {
+            if clauses.iter().any(|clause| topic.is_mentioned(&clause.words)) {
                 let habit = self.flares.entry(index).or_default();
                 let stimulus = Stimulus::Flare(topic.weight);
                 self.affect.feel(stimulus, *habit);
@@ -278,17 +240,10 @@ impl State {
     /// What he says when his feelings answer before he can.
     fn react(&mut self, stimuli: &[Stimulus], speaker: Speaker<'_>) -> Option<Answered> {
         let hit = |wanted: Stimulus| stimuli.contains(&wanted);
-        let hurt = [
-            Stimulus::Threat,
-            Stimulus::Insult,
-            Stimulus::Illness,
-            Stimulus::Disbelief,
-        ]
-        .into_iter()
-        .find(|stimulus| hit(*stimulus));
-        let sore = stimuli
-            .iter()
-            .any(|stimulus| matches!(stimulus, Stimulus::Flare(SORE..)));
+        let hurt = [Stimulus::Threat, Stimulus::Insult, Stimulus::Illness, Stimulus::Disbelief]
+            .into_iter()
+            .find(|stimulus| hit(*stimulus));
+        let sore = stimuli.iter().any(|stimulus| matches!(stimulus, Stimulus::Flare(SORE..)));
         if (hurt.is_some() || sore) && self.affect.panics() {
             return self.list("flight", speaker);
         }
@@ -303,17 +258,9 @@ impl State {
             Some(Stimulus::Insult) => return self.list("insult", speaker),
             Some(Stimulus::Illness) => return self.list("illness", speaker),
             Some(Stimulus::Disbelief) => {
-                let proof = self
-                    .thread
-                    .topic
-                    .and_then(|topic| SCRIPT.topics[topic].asked.get("doubt"));
-                let proof =
-                    proof.and_then(|lines| first_fresh(lines, speaker.own_name, &self.choices));
-                let proof = proof.map(|text| Answered {
-                    text,
-                    leaves: false,
-                    about: None,
-                });
+                let proof = self.thread.topic.and_then(|topic| SCRIPT.topics[topic].asked.get("doubt"));
+                let proof = proof.and_then(|lines| first_fresh(lines, speaker.own_name, &self.choices));
+                let proof = proof.map(|text| Answered { text, leaves: false, about: None });
                 return proof.or_else(|| self.list("disbelief", speaker));
             }
             _ => {}
@@ -321,8 +268,7 @@ impl State {
         if sore && self.affect.fear >= AFRAID && happens(speaker.draw, 2, 1, 3) {
             return self.fresh("afraid", speaker);
         }
-        if hit(Stimulus::Probe) && self.affect.mistrust >= GUARDED && happens(speaker.draw, 3, 1, 2)
-        {
+        if hit(Stimulus::Probe) && self.affect.mistrust >= GUARDED && happens(speaker.draw, 3, 1, 2) {
             return self.fresh("guarded", speaker);
         }
         if hit(Stimulus::Apology) {
@@ -345,9 +291,7 @@ impl State {
         otherwise: &str,
         speaker: Speaker<'_>,
     ) -> Option<Answered> {
-        let mentioned = stimuli
-            .iter()
-            .any(|stimulus| matches!(stimulus, Stimulus::Flare(_)));
+        let mentioned = stimuli.iter().any(|stimulus| matches!(stimulus, Stimulus::Flare(_)));
         let asked = clauses.last().is_some_and(|clause| clause.question);
         if !mentioned {
             let vague = if asked { "vague" } else { otherwise };
@@ -362,16 +306,8 @@ impl State {
 }
 
 /// Answers a question about the topic at hand, or leads on where the question has no answer left.
-fn asked(
-    thread: &Cell<Thread>,
-    kind: &str,
-    speaker: Speaker<'_>,
-    choices: &mut Choices,
-) -> Option<String> {
-    let lines = thread
-        .get()
-        .topic
-        .and_then(|topic| SCRIPT.topics[topic].asked.get(kind));
+fn asked(thread: &Cell<Thread>, kind: &str, speaker: Speaker<'_>, choices: &mut Choices) -> Option<String> {
+    let lines = thread.get().topic.and_then(|topic| SCRIPT.topics[topic].asked.get(kind));
     if let Some(text) = lines.and_then(|lines| first_fresh(lines, speaker.own_name, choices)) {
         return Some(text);
     }
@@ -460,22 +396,14 @@ mod tests {
         for (turn, message) in (1..).zip(messages) {
             context.said.push(said(2 * turn, Some("Doctor"), message));
             let reply = ask(&mut parry, &context, 7, turn, None);
-            context
-                .said
-                .push(said(2 * turn + 1, Some("Parry"), &reply.text));
+            context.said.push(said(2 * turn + 1, Some("Parry"), &reply.text));
             answers.push((reply, parry.state.affect));
         }
         answers
     }
 
     fn lines(list: &str) -> Vec<String> {
-        SCRIPT
-            .list(list)
-            .unwrap()
-            .lines
-            .iter()
-            .filter_map(|line| line.render(&[], "Parry"))
-            .collect()
+        SCRIPT.list(list).unwrap().lines.iter().filter_map(|line| line.render(&[], "Parry")).collect()
     }
 
     #[test]
@@ -510,35 +438,12 @@ mod tests {
         for input in SCRIPT.inputs.keys() {
             assert!(Stimulus::named(input).is_some(), "{input}");
         }
-        let leave = |list: &str| {
-            SCRIPT
-                .list(list)
-                .unwrap()
-                .lines
-                .iter()
-                .all(|line| line.leaves)
-        };
+        let leave = |list: &str| SCRIPT.list(list).unwrap().lines.iter().all(|line| line.leaves);
         assert!(leave("rage") && leave("flight") && !leave("angry"));
-        assert!(
-            SCRIPT
-                .topics
-                .iter()
-                .map(|topic| topic.told.len())
-                .sum::<usize>()
-                >= 70
-        );
-        assert!(
-            SCRIPT
-                .topics
-                .iter()
-                .all(|topic| !topic.told.is_empty() && !topic.next.is_empty())
-        );
-        let kinds: std::collections::BTreeSet<_> = SCRIPT
-            .topics
-            .iter()
-            .flat_map(|topic| topic.asked.keys())
-            .filter(|kind| *kind != "doubt")
-            .collect();
+        assert!(SCRIPT.topics.iter().map(|topic| topic.told.len()).sum::<usize>() >= 70);
+        assert!(SCRIPT.topics.iter().all(|topic| !topic.told.is_empty() && !topic.next.is_empty()));
+        let kinds: std::collections::BTreeSet<_> =
+            SCRIPT.topics.iter().flat_map(|topic| topic.asked.keys()).filter(|kind| *kind != "doubt").collect();
         for kind in kinds {
             assert!(!lines(&format!("ask-{kind}")).is_empty(), "{kind}");
         }
@@ -549,46 +454,25 @@ mod tests {
         type Rises = fn(Affect) -> bool;
         let base = Affect::BASE;
         let cases: [(&str, &str, Rises); 8] = [
-            ("I will hurt you.", "threat", |now| {
-                now.fear > 6.0 && now.mistrust > 5.0
-            }),
-            ("They will find you tonight.", "threat", |now| {
-                now.fear > 6.0
-            }),
-            ("You are an idiot.", "insult", |now| {
-                now.anger > 6.0 && now.fear < 3.0
-            }),
+            ("I will hurt you.", "threat", |now| now.fear > 6.0 && now.mistrust > 5.0),
+            ("They will find you tonight.", "threat", |now| now.fear > 6.0),
+            ("You are an idiot.", "insult", |now| now.anger > 6.0 && now.fear < 3.0),
             ("Shut up!", "insult", |now| now.anger > 6.0),
-            ("I think that you are paranoid.", "illness", |now| {
-                now.anger > 3.0 && now.fear > 2.0
-            }),
+            ("I think that you are paranoid.", "illness", |now| now.anger > 3.0 && now.fear > 2.0),
             ("That's nonsense.", "disbelief", |now| now.mistrust > 5.0),
-            ("I am sorry.", "apology", |now| {
-                now.anger == 0.0 && now.mistrust < 3.1
-            }),
+            ("I am sorry.", "apology", |now| now.anger == 0.0 && now.mistrust < 3.1),
             ("I believe you.", "belief", |now| now.mistrust < 3.0),
         ];
         for (message, list, moved) in cases {
             let answers = told(&[message]);
             let (reply, affect) = &answers[0];
-            assert!(
-                lines(list).contains(&reply.text),
-                "{message}: {}",
-                reply.text
-            );
+            assert!(lines(list).contains(&reply.text), "{message}: {}", reply.text);
             assert!(moved(*affect), "{message}: {base} became {affect}");
         }
         // The harmless does not hurt, and a word about somebody else is no insult.
-        for message in [
-            "How are you?",
-            "The weather is fine today.",
-            "My uncle was an idiot about money.",
-        ] {
+        for message in ["How are you?", "The weather is fine today.", "My uncle was an idiot about money."] {
             let (_, affect) = told(&[message])[0];
-            assert!(
-                affect.anger == 0.0 && affect.fear < 4.0,
-                "{message}: {affect}"
-            );
+            assert!(affect.anger == 0.0 && affect.fear < 4.0, "{message}: {affect}");
         }
     }
 
@@ -603,136 +487,58 @@ mod tests {
             "What do you eat?",
             "Do you like football?",
         ]);
-        assert!(
-            answers[0].1.fear > Affect::BASE.fear + 2.0,
-            "{}",
-            answers[0].1
-        );
-        assert!(
-            answers[6].1.fear < answers[2].1.fear,
-            "{} and {}",
-            answers[6].1,
-            answers[2].1
-        );
-        assert!(
-            answers[6].1.mistrust > Affect::BASE.mistrust,
-            "mistrust stays"
-        );
+        assert!(answers[0].1.fear > Affect::BASE.fear + 2.0, "{}", answers[0].1);
+        assert!(answers[6].1.fear < answers[2].1.fear, "{} and {}", answers[6].1, answers[2].1);
+        assert!(answers[6].1.mistrust > Affect::BASE.mistrust, "mistrust stays");
     }
 
     #[test]
     fn he_leaves_when_it_is_too_much() {
-        let insults = told(&[
-            "You are a liar.",
-            "You are stupid.",
-            "You idiot.",
-            "Shut up!",
-            "You disgust me.",
-            "Moron!",
-        ]);
-        let rage = insults
-            .iter()
-            .find(|(reply, _)| reply.control == Some(ControlWord::Bye))
-            .unwrap();
-        assert!(
-            lines("rage").contains(&rage.0.text) && rage.1.rages(),
-            "{}",
-            rage.1
-        );
-        let threats = told(&[
-            "I will kill you.",
-            "They will get you.",
-            "I know where you live.",
-            "Watch your back.",
-        ]);
-        let flight = threats
-            .iter()
-            .find(|(reply, _)| reply.control == Some(ControlWord::Bye))
-            .unwrap();
-        assert!(
-            lines("flight").contains(&flight.0.text) && flight.1.panics(),
-            "{}",
-            flight.1
-        );
+        let insults =
+            told(&["You are a liar.", "You are stupid.", "You idiot.", "Shut up!", "You disgust me.", "Moron!"]);
+        let rage = insults.iter().find(|(reply, _)| reply.control == Some(ControlWord::Bye)).unwrap();
+        assert!(lines("rage").contains(&rage.0.text) && rage.1.rages(), "{}", rage.1);
+        let threats = told(&["I will kill you.", "They will get you.", "I know where you live.", "Watch your back."]);
+        let flight = threats.iter().find(|(reply, _)| reply.control == Some(ControlWord::Bye)).unwrap();
+        assert!(lines("flight").contains(&flight.0.text) && flight.1.panics(), "{}", flight.1);
         // One bad word is not enough.
         assert_eq!(insults[0].0.control, None);
         // After it there is nothing left to say.
-        let after = told(&[
-            "I will kill you.",
-            "They will get you.",
-            "I know where you live.",
-            "Watch your back.",
-            "Wait!",
-        ]);
-        assert_eq!(
-            (after[4].0.text.as_str(), after[4].0.control),
-            ("", Some(ControlWord::End))
-        );
+        let after =
+            told(&["I will kill you.", "They will get you.", "I know where you live.", "Watch your back.", "Wait!"]);
+        assert_eq!((after[4].0.text.as_str(), after[4].0.control), ("", Some(ControlWord::End)));
     }
 
     #[test]
     fn he_answers_about_himself_and_about_what_he_told() {
         let cases: [(&[&str], &[&str]); 6] = [
             (&["What is your name?"], &["Parry"]),
-            (
-                &["How old are you?"],
-                &["Thirty-six", "thirty-six", "Old enough"],
-            ),
+            (&["How old are you?"], &["Thirty-six", "thirty-six", "Old enough"]),
             (&["Do you have a sister?"], &["sister", "Rosalind", "She "]),
-            (
-                &["Tell me about the clock.", "Why?"],
-                &["Because", "fifteen"],
-            ),
+            (&["Tell me about the clock.", "Why?"], &["Because", "fifteen"]),
             (&["What about the vans?", "Who are they?"], &["limp"]),
-            (
-                &["What about the vans?", "I do not believe that."],
-                &["coincidence", "carpet", "forty-one"],
-            ),
+            (&["What about the vans?", "I do not believe that."], &["coincidence", "carpet", "forty-one"]),
         ];
         for (messages, expected) in cases {
             let answers = told(messages);
             let text = &answers[messages.len() - 1].0.text;
-            assert!(
-                expected.iter().any(|part| text.contains(part)),
-                "{messages:?}: {text}"
-            );
+            assert!(expected.iter().any(|part| text.contains(part)), "{messages:?}: {text}");
         }
     }
 
     #[test]
     fn he_leads_on_with_his_story_in_its_order() {
-        let go_on = ["Tell me about your pigeons."; 1]
-            .into_iter()
-            .chain(["Go on."; 24])
-            .collect::<Vec<_>>();
-        let texts: Vec<_> = told(&go_on)
-            .into_iter()
-            .map(|(reply, _)| reply.text)
-            .collect();
-        let at = |part: &str| {
-            texts
-                .iter()
-                .position(|text| text.contains(part))
-                .unwrap_or(usize::MAX)
-        };
-        assert!(
-            at("racing pigeons") < at("Harbour race") && at("Harbour race") < at("club clock"),
-            "{texts:#?}"
-        );
-        assert!(
-            at("club clock") < at("Halloran")
-                && at("Halloran") < at("the Ring")
-                && at("the Ring") < at("van")
-        );
+        let go_on = ["Tell me about your pigeons."; 1].into_iter().chain(["Go on."; 24]).collect::<Vec<_>>();
+        let texts: Vec<_> = told(&go_on).into_iter().map(|(reply, _)| reply.text).collect();
+        let at = |part: &str| texts.iter().position(|text| text.contains(part)).unwrap_or(usize::MAX);
+        assert!(at("racing pigeons") < at("Harbour race") && at("Harbour race") < at("club clock"), "{texts:#?}");
+        assert!(at("club clock") < at("Halloran") && at("Halloran") < at("the Ring") && at("the Ring") < at("van"));
         let distinct: std::collections::BTreeSet<_> = texts.iter().collect();
         assert_eq!(distinct.len(), texts.len());
     }
 
     #[test]
     fn his_feelings_are_shown_in_a_line() {
-        assert_eq!(
-            Parry::new().state().unwrap(),
-            "fear 1.0 · anger 0.0 · mistrust 3.0"
-        );
+        assert_eq!(Parry::new().state().unwrap(), "fear 1.0 · anger 0.0 · mistrust 3.0");
     }
 }

@@ -26,10 +26,7 @@ enum Element {
 
 impl Pattern {
     /// Reads a pattern; the error says what is wrong with it.
-    pub(super) fn parse(
-        source: &str,
-        classes: &BTreeMap<String, BTreeSet<String>>,
-    ) -> Result<Self, String> {
+    pub(super) fn parse(source: &str, classes: &BTreeMap<String, BTreeSet<String>>) -> Result<Self, String> {
         let mut elements = Vec::new();
         let mut tokens = source.split_whitespace();
         while let Some(token) = tokens.next() {
@@ -38,18 +35,14 @@ impl Pattern {
                 "+" => Element::Run { at_least: 1 },
                 "_" => Element::One,
                 _ if token.starts_with('@') => {
-                    let class = classes
-                        .get(&token[1..])
-                        .ok_or_else(|| format!("no class is called {token}"))?;
+                    let class = classes.get(&token[1..]).ok_or_else(|| format!("no class is called {token}"))?;
                     Element::OneOf(class.clone())
                 }
                 _ if token.starts_with('[') => {
                     let mut words = BTreeSet::new();
                     let mut token = &token[1..];
                     loop {
-                        let (word, closed) = token
-                            .strip_suffix(']')
-                            .map_or((token, false), |word| (word, true));
+                        let (word, closed) = token.strip_suffix(']').map_or((token, false), |word| (word, true));
                         if !word.is_empty() {
                             words.insert(word.to_lowercase());
                         }
@@ -66,36 +59,22 @@ impl Pattern {
         if elements.is_empty() {
             return Err("the pattern is empty".to_owned());
         }
-        Ok(Self {
-            source: source.trim().to_owned(),
-            elements,
-        })
+        Ok(Self { source: source.trim().to_owned(), elements })
     }
 
     /// How many parts it catches.
     pub(super) fn caught(&self) -> usize {
-        self.elements
-            .iter()
-            .filter(|element| !matches!(element, Element::Word(_)))
-            .count()
+        self.elements.iter().filter(|element| !matches!(element, Element::Word(_))).count()
     }
 
     /// Matches a whole clause; runs take as few words as they can. Returns what each catching element caught.
     pub(super) fn decompose(&self, words: &[Word]) -> Option<Vec<Range<usize>>> {
         let mut caught = Vec::new();
         let mut dead = vec![false; (self.elements.len() + 1) * (words.len() + 1)];
-        self.walk(0, 0, words, &mut caught, &mut dead)
-            .then_some(caught)
+        self.walk(0, 0, words, &mut caught, &mut dead).then_some(caught)
     }
 
-    fn walk(
-        &self,
-        e: usize,
-        w: usize,
-        words: &[Word],
-        caught: &mut Vec<Range<usize>>,
-        dead: &mut [bool],
-    ) -> bool {
+    fn walk(&self, e: usize, w: usize, words: &[Word], caught: &mut Vec<Range<usize>>, dead: &mut [bool]) -> bool {
         let Some(element) = self.elements.get(e) else {
             return w == words.len();
         };
@@ -106,12 +85,9 @@ impl Pattern {
         }
         let word = words.get(w).map(|word| word.lower.as_str());
         let found = match element {
-            Element::Word(wanted) => {
-                word == Some(wanted) && self.walk(e + 1, w + 1, words, caught, dead)
-            }
+            Element::Word(wanted) => word == Some(wanted) && self.walk(e + 1, w + 1, words, caught, dead),
             Element::OneOf(wanted) => {
-                word.is_some_and(|word| wanted.contains(word))
-                    && self.catch(w..w + 1, e, words, caught, dead)
+                word.is_some_and(|word| wanted.contains(word)) && self.catch(w..w + 1, e, words, caught, dead)
             }
             Element::One => word.is_some() && self.catch(w..w + 1, e, words, caught, dead),
             Element::Run { at_least } => {
@@ -150,33 +126,14 @@ mod tests {
 
     #[test]
     fn patterns_catch_what_their_wild_parts_stand_for() {
-        let classes = BTreeMap::from([(
-            "family".to_owned(),
-            BTreeSet::from(["mother".to_owned(), "aunt".to_owned()]),
-        )]);
+        let classes = BTreeMap::from([("family".to_owned(), BTreeSet::from(["mother".to_owned(), "aunt".to_owned()]))]);
         let cases: [(&str, &str, Option<&[&str]>); 12] = [
-            (
-                "* i remember +",
-                "sometimes I remember the sea",
-                Some(&["sometimes", "the sea"]),
-            ),
+            ("* i remember +", "sometimes I remember the sea", Some(&["sometimes", "the sea"])),
             ("* i remember +", "I remember", None),
             ("i am *", "I am", Some(&[""])),
-            (
-                "* you * me",
-                "you do not like me",
-                Some(&["", "do not like"]),
-            ),
-            (
-                "* you * me",
-                "why do you think you know me",
-                Some(&["why do", "think you know"]),
-            ),
-            (
-                "* my @family *",
-                "it was my aunt again",
-                Some(&["it was", "aunt", "again"]),
-            ),
+            ("* you * me", "you do not like me", Some(&["", "do not like"])),
+            ("* you * me", "why do you think you know me", Some(&["why do", "think you know"])),
+            ("* my @family *", "it was my aunt again", Some(&["it was", "aunt", "again"])),
             ("* my @family *", "it was my dog again", None),
             ("i [want need] _", "i need help", Some(&["need", "help"])),
             ("i [want need] _", "i need some help", None),
@@ -188,17 +145,9 @@ mod tests {
             let pattern = Pattern::parse(pattern, &classes).unwrap();
             let words = words(text);
             let caught = pattern.decompose(&words).map(|spans| {
-                spans
-                    .into_iter()
-                    .map(|span| super::super::words::joined(&words[span]))
-                    .collect::<Vec<_>>()
+                spans.into_iter().map(|span| super::super::words::joined(&words[span])).collect::<Vec<_>>()
             });
-            let expected = expected.map(|parts| {
-                parts
-                    .iter()
-                    .map(|part| (*part).to_owned())
-                    .collect::<Vec<_>>()
-            });
+            let expected = expected.map(|parts| parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
             assert_eq!(caught, expected, "{} on {text:?}", pattern.source);
         }
     }
@@ -206,16 +155,8 @@ mod tests {
     #[test]
     fn bad_patterns_say_what_is_wrong() {
         let none = BTreeMap::new();
-        assert!(
-            Pattern::parse("* @nobody", &none)
-                .unwrap_err()
-                .contains("@nobody")
-        );
-        assert!(
-            Pattern::parse("[a b", &none)
-                .unwrap_err()
-                .contains("bracket")
-        );
+        assert!(Pattern::parse("* @nobody", &none).unwrap_err().contains("@nobody"));
+        assert!(Pattern::parse("[a b", &none).unwrap_err().contains("bracket"));
         assert!(Pattern::parse("", &none).unwrap_err().contains("empty"));
     }
 

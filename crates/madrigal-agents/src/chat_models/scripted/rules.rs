@@ -49,10 +49,7 @@ impl Heard<'_> {
         for (clause, Clause { words, .. }) in self.clauses.iter().enumerate().rev() {
             for at in 0..words.len() {
                 for key in self.script.keys_at(&words[at..]) {
-                    if found
-                        .iter()
-                        .any(|keyword| (keyword.key, keyword.clause) == (key, clause))
-                    {
+                    if found.iter().any(|keyword| (keyword.key, keyword.clause) == (key, clause)) {
                         continue;
                     }
                     let tired = self.script.tire * choices.recent_uses(key);
@@ -66,11 +63,7 @@ impl Heard<'_> {
     }
 
     /// Goes through the keywords until one of them has something to say that is not stale.
-    pub(super) fn answer(
-        &self,
-        choices: &mut Choices,
-        on_call: &mut OnCall<'_>,
-    ) -> Option<Answered> {
+    pub(super) fn answer(&self, choices: &mut Choices, on_call: &mut OnCall<'_>) -> Option<Answered> {
         let keywords = self.keywords(choices);
         keywords.into_iter().find_map(|keyword| {
             let answered = self.try_key(keyword, 0, choices, on_call)?;
@@ -99,19 +92,14 @@ impl Heard<'_> {
                         about: key.about,
                     }),
                     Answer::Link(target) if links < LINKS => {
-                        let linked = Keyword {
-                            key: *target,
-                            ..keyword
-                        };
+                        let linked = Keyword { key: *target, ..keyword };
                         self.try_key(linked, links + 1, choices, on_call)
                     }
                     Answer::Link(_) => None,
                     Answer::NextKeyword => return None,
-                    Answer::Call(call) => on_call(call, choices).map(|text| Answered {
-                        text,
-                        leaves: false,
-                        about: key.about,
-                    }),
+                    Answer::Call(call) => {
+                        on_call(call, choices).map(|text| Answered { text, leaves: false, about: key.about })
+                    }
                 };
                 if answered.is_some() {
                     choices.used(rule.id, chosen);
@@ -156,60 +144,32 @@ impl Heard<'_> {
     }
 
     fn fresh(&self, line: &Line, caught: &[String], choices: &Choices) -> Option<String> {
-        line.render(caught, self.own_name)
-            .filter(|text| choices.is_fresh(text))
+        line.render(caught, self.own_name).filter(|text| choices.is_fresh(text))
     }
 }
 
 /// The first line of `lines`, in their order, that is not stale.
 pub(super) fn first_fresh(lines: &[Line], own_name: &str, choices: &Choices) -> Option<String> {
-    lines
-        .iter()
-        .filter_map(|line| line.render(&[], own_name))
-        .find(|text| choices.is_fresh(text))
+    lines.iter().filter_map(|line| line.render(&[], own_name)).find(|text| choices.is_fresh(text))
 }
 
 /// The next line of a list in rotation that is not stale.
-pub(super) fn next_fresh(
-    list: &List,
-    own_name: &str,
-    draw: Draw,
-    choices: &mut Choices,
-) -> Option<Answered> {
+pub(super) fn next_fresh(list: &List, own_name: &str, draw: Draw, choices: &mut Choices) -> Option<Answered> {
     for chosen in choices.order(list.id, list.lines.len(), draw) {
         let line = &list.lines[chosen];
-        if let Some(text) = line
-            .render(&[], own_name)
-            .filter(|text| choices.is_fresh(text))
-        {
+        if let Some(text) = line.render(&[], own_name).filter(|text| choices.is_fresh(text)) {
             choices.used(list.id, chosen);
-            return Some(Answered {
-                text,
-                leaves: line.leaves,
-                about: None,
-            });
+            return Some(Answered { text, leaves: line.leaves, about: None });
         }
     }
     None
 }
 
 /// The next line of a list that is not stale, or else the one that was said longest ago.
-pub(super) fn next_of(
-    list: &List,
-    own_name: &str,
-    draw: Draw,
-    choices: &mut Choices,
-) -> Option<Answered> {
+pub(super) fn next_of(list: &List, own_name: &str, draw: Draw, choices: &mut Choices) -> Option<Answered> {
     next_fresh(list, own_name, draw, choices).or_else(|| {
-        let lines = list
-            .lines
-            .iter()
-            .filter_map(|line| Some((line.leaves, line.render(&[], own_name)?)));
+        let lines = list.lines.iter().filter_map(|line| Some((line.leaves, line.render(&[], own_name)?)));
         let (leaves, text) = lines.min_by_key(|(_, text)| choices.last_said(text))?;
-        Some(Answered {
-            text,
-            leaves,
-            about: None,
-        })
+        Some(Answered { text, leaves, about: None })
     })
 }

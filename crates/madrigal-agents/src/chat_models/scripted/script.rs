@@ -138,13 +138,8 @@ impl Script {
         let mut reader = Reader::default();
         for (name, text) in files {
             for (index, line) in text.lines().enumerate() {
-                reader.at = Place {
-                    script: (*name).to_owned(),
-                    line: index + 1,
-                };
-                reader
-                    .read(line)
-                    .map_err(|problem| reader.at.error(problem))?;
+                reader.at = Place { script: (*name).to_owned(), line: index + 1 };
+                reader.read(line).map_err(|problem| reader.at.error(problem))?;
             }
         }
         reader.finish()
@@ -156,29 +151,16 @@ impl Script {
     }
 
     /// Indexes of the keys whose phrases begin at the start of `words`.
-    pub(super) fn keys_at<'a>(
-        &'a self,
-        words: &'a [super::words::Word],
-    ) -> impl Iterator<Item = usize> + 'a {
-        let triggers = words
-            .first()
-            .and_then(|word| self.triggers.get(&word.lower));
-        triggers
-            .into_iter()
-            .flatten()
-            .filter(|trigger| starts_with(words, &trigger.phrase))
-            .map(|trigger| trigger.key)
+    pub(super) fn keys_at<'a>(&'a self, words: &'a [super::words::Word]) -> impl Iterator<Item = usize> + 'a {
+        let triggers = words.first().and_then(|word| self.triggers.get(&word.lower));
+        triggers.into_iter().flatten().filter(|trigger| starts_with(words, &trigger.phrase)).map(|trigger| trigger.key)
     }
 }
 
 impl Topic {
     /// Whether `words` mention it.
     pub(super) fn is_mentioned(&self, words: &[super::words::Word]) -> bool {
-        (0..words.len()).any(|at| {
-            self.words
-                .iter()
-                .any(|phrase| starts_with(&words[at..], phrase))
-        })
+        (0..words.len()).any(|at| self.words.iter().any(|phrase| starts_with(&words[at..], phrase)))
     }
 }
 
@@ -204,20 +186,12 @@ impl Line {
 
     /// The highest number of a caught part that it names.
     fn highest(&self) -> usize {
-        let numbers = self.parts.iter().map(|part| {
-            if let Part::Caught(number) = part {
-                *number
-            } else {
-                0
-            }
-        });
+        let numbers = self.parts.iter().map(|part| if let Part::Caught(number) = part { *number } else { 0 });
         numbers.max().unwrap_or(0)
     }
 
     fn parse(source: &str) -> Result<Self, String> {
-        let (mut rest, leaves) = source
-            .strip_suffix("/bye")
-            .map_or((source, false), |rest| (rest.trim_end(), true));
+        let (mut rest, leaves) = source.strip_suffix("/bye").map_or((source, false), |rest| (rest.trim_end(), true));
         let mut parts = Vec::new();
         while let Some((before, after)) = rest.split_once('{') {
             let (hole, after) = after.split_once('}').ok_or("a brace is not closed")?;
@@ -229,9 +203,7 @@ impl Line {
                 _ => match hole.parse() {
                     Ok(number @ 1..) => Part::Caught(number),
                     _ => {
-                        return Err(format!(
-                            "{{{hole}}} is neither a number from 1 nor {{name}}"
-                        ));
+                        return Err(format!("{{{hole}}} is neither a number from 1 nor {{name}}"));
                     }
                 },
             });
@@ -248,11 +220,7 @@ impl Line {
 }
 
 fn starts_with(words: &[super::words::Word], phrase: &[String]) -> bool {
-    words.len() >= phrase.len()
-        && phrase
-            .iter()
-            .zip(words)
-            .all(|(wanted, word)| *wanted == word.lower)
+    words.len() >= phrase.len() && phrase.iter().zip(words).all(|(wanted, word)| *wanted == word.lower)
 }
 
 #[derive(Debug, Clone, Default)]
@@ -263,11 +231,7 @@ struct Place {
 
 impl Place {
     fn error(&self, problem: String) -> ScriptError {
-        ScriptError {
-            script: self.script.clone(),
-            line: self.line,
-            problem,
-        }
+        ScriptError { script: self.script.clone(), line: self.line, problem }
     }
 }
 
@@ -307,18 +271,13 @@ impl Reader {
         match word {
             "pre" | "post" => self.substitution(word, rest),
             "tire" => {
-                self.script.tire = rest
-                    .parse()
-                    .map_err(|_| format!("{rest:?} is not a number of ranks"))?;
+                self.script.tire = rest.parse().map_err(|_| format!("{rest:?} is not a number of ranks"))?;
                 Ok(())
             }
             "class" => self.class(rest),
             "list" => {
                 let id = self.id();
-                let list = List {
-                    id,
-                    lines: Vec::new(),
-                };
+                let list = List { id, lines: Vec::new() };
                 if rest.is_empty() || self.script.lists.insert(rest.to_owned(), list).is_some() {
                     return Err(format!("a list needs a name of its own, not {rest:?}"));
                 }
@@ -357,9 +316,7 @@ impl Reader {
                     Some(("ask", kind)) => Call::Ask(kind.trim().to_owned()),
                     None if rest == "lead" => Call::Lead,
                     _ => {
-                        return Err(format!(
-                            "{rest:?} is no call: there are `ask KIND` and `lead`"
-                        ));
+                        return Err(format!("{rest:?} is no call: there are `ask KIND` and `lead`"));
                     }
                 };
                 self.answer(Answer::Call(call))
@@ -382,22 +339,12 @@ impl Reader {
 
     fn substitution(&mut self, word: &str, rest: &str) -> Result<(), String> {
         let (from, to) = rest.split_once('=').ok_or("a substitution is FROM = TO")?;
-        let table = if word == "pre" {
-            &mut self.script.pre
-        } else {
-            &mut self.script.post
-        };
-        if table.add(from, to) {
-            Ok(())
-        } else {
-            Err("a substitution replaces at least one word".to_owned())
-        }
+        let table = if word == "pre" { &mut self.script.pre } else { &mut self.script.post };
+        if table.add(from, to) { Ok(()) } else { Err("a substitution replaces at least one word".to_owned()) }
     }
 
     fn class(&mut self, rest: &str) -> Result<(), String> {
-        let (name, words) = rest
-            .split_once('=')
-            .ok_or("a class is NAME = word word …")?;
+        let (name, words) = rest.split_once('=').ok_or("a class is NAME = word word …")?;
         let class = self.classes.entry(name.trim().to_owned()).or_default();
         class.extend(words.split_whitespace().map(str::to_lowercase));
         Ok(())
@@ -424,45 +371,26 @@ impl Reader {
             let triggers = self.script.triggers.entry(phrase[0].clone()).or_default();
             triggers.push(Trigger { phrase, key });
         }
-        self.script.keys.push(Key {
-            name: name.to_owned(),
-            rank,
-            about: None,
-            rules: Vec::new(),
-        });
+        self.script.keys.push(Key { name: name.to_owned(), rank, about: None, rules: Vec::new() });
         self.section = Section::Key(key);
         Ok(())
     }
 
     fn topic(&mut self, rest: &str) -> Result<(), String> {
-        let (head, words) = rest
-            .split_once(':')
-            .ok_or("a topic is NAME WEIGHT -> NEXT, …: word, …")?;
+        let (head, words) = rest.split_once(':').ok_or("a topic is NAME WEIGHT -> NEXT, …: word, …")?;
         let (head, next) = head.split_once("->").unwrap_or((head, ""));
         let mut head = head.split_whitespace();
-        let (Some(name), Some(Ok(weight @ 0..=10)), None) =
-            (head.next(), head.next().map(str::parse), head.next())
+        let (Some(name), Some(Ok(weight @ 0..=10)), None) = (head.next(), head.next().map(str::parse), head.next())
         else {
             return Err("a topic needs a name and a weight from 0 to 10".to_owned());
         };
         let topic = self.script.topics.len();
-        for next in next
-            .split(',')
-            .map(str::trim)
-            .filter(|next| !next.is_empty())
-        {
+        for next in next.split(',').map(str::trim).filter(|next| !next.is_empty()) {
             self.nexts.push((self.at.clone(), topic, next.to_owned()));
         }
         let words = self.phrases(words)?;
         let (told, asked) = (Vec::new(), BTreeMap::new());
-        self.script.topics.push(Topic {
-            name: name.to_owned(),
-            weight,
-            next: Vec::new(),
-            told,
-            asked,
-            words,
-        });
+        self.script.topics.push(Topic { name: name.to_owned(), weight, next: Vec::new(), told, asked, words });
         self.section = Section::Topic(topic, None);
         Ok(())
     }
@@ -470,16 +398,9 @@ impl Reader {
     /// Comma-separated phrases, in lower case; `@class` stands for each of its words.
     fn phrases(&self, list: &str) -> Result<Vec<Vec<String>>, String> {
         let mut phrases = Vec::new();
-        for phrase in list
-            .split(',')
-            .map(str::trim)
-            .filter(|phrase| !phrase.is_empty())
-        {
+        for phrase in list.split(',').map(str::trim).filter(|phrase| !phrase.is_empty()) {
             if let Some(class) = phrase.strip_prefix('@') {
-                let class = self
-                    .classes
-                    .get(class)
-                    .ok_or_else(|| format!("no class is called @{class}"))?;
+                let class = self.classes.get(class).ok_or_else(|| format!("no class is called @{class}"))?;
                 phrases.extend(class.iter().map(|word| vec![word.clone()]));
             } else {
                 phrases.push(phrase.split_whitespace().map(str::to_lowercase).collect());
@@ -490,20 +411,11 @@ impl Reader {
 
     fn pattern(&mut self, rest: &str) -> Result<(), String> {
         let pattern = Pattern::parse(rest, &self.classes)?;
-        let rule = Rule {
-            id: self.id(),
-            pattern,
-            answers: Vec::new(),
-        };
+        let rule = Rule { id: self.id(), pattern, answers: Vec::new() };
         match &self.section {
             Section::Key(key) => self.script.keys[*key].rules.push(rule),
             Section::Memory => self.script.memory.push(rule),
-            Section::Input(name) => self
-                .script
-                .inputs
-                .entry(name.clone())
-                .or_default()
-                .push(rule.pattern),
+            Section::Input(name) => self.script.inputs.entry(name.clone()).or_default().push(rule.pattern),
             _ => return Err("a pattern belongs to a key, to memory or to an input".to_owned()),
         }
         Ok(())
@@ -515,11 +427,7 @@ impl Reader {
             Section::Key(_) | Section::Memory => {
                 let rule = self.rule()?;
                 if line.highest() > rule.pattern.caught() {
-                    return Err(format!(
-                        "`{}` catches only {} parts",
-                        rule.pattern.source,
-                        rule.pattern.caught()
-                    ));
+                    return Err(format!("`{}` catches only {} parts", rule.pattern.source, rule.pattern.caught()));
                 }
                 rule.answers.push(Answer::Say(line));
                 return Ok(());
@@ -532,11 +440,7 @@ impl Reader {
             }
             Section::Topic(topic, None) => self.script.topics[*topic].told.push(line),
             Section::Topic(topic, Some(kind)) => {
-                self.script.topics[*topic]
-                    .asked
-                    .entry(kind.clone())
-                    .or_default()
-                    .push(line);
+                self.script.topics[*topic].asked.entry(kind.clone()).or_default().push(line);
             }
             Section::None | Section::Input(_) => return Err("nothing is said here".to_owned()),
         }
@@ -588,53 +492,26 @@ mod tests {
     fn what_is_wrong_with_a_script_is_told_with_its_line() {
         let cases = [
             ("hello", "line 1: \"hello\" begins no statement"),
-            (
-                "\nkey sorry: sorry",
-                "line 2: a key needs a name and a rank",
-            ),
-            (
-                "key a 1: a\n/ * @nobody",
-                "line 2: no class is called @nobody",
-            ),
+            ("\nkey sorry: sorry", "line 2: a key needs a name and a rank"),
+            ("key a 1: a\n/ * @nobody", "line 2: no class is called @nobody"),
             ("key a 1: a\n- too early", "line 2: it belongs to a pattern"),
-            (
-                "key a 1: a\n/ a *\n- {2}",
-                "line 3: `a *` catches only 1 parts",
-            ),
+            ("key a 1: a\n/ a *\n- {2}", "line 3: `a *` catches only 1 parts"),
             ("key a 1: a\n/ a\n> b", "line 3: no key is called b"),
             ("key a 1 about b: a", "line 1: no topic is called b"),
-            (
-                "key a 1: a\nkey a 2: b",
-                "line 2: there is another key called a",
-            ),
-            (
-                "topic a 11: b",
-                "line 1: a topic needs a name and a weight from 0 to 10",
-            ),
+            ("key a 1: a\nkey a 2: b", "line 2: there is another key called a"),
+            ("topic a 11: b", "line 1: a topic needs a name and a weight from 0 to 10"),
             ("topic a 1 -> b: c", "line 1: no topic is called b"),
             ("list a\n- {1}", "line 2: nothing is caught here"),
-            (
-                "list a\n- {x}",
-                "line 2: {x} is neither a number from 1 nor {name}",
-            ),
-            (
-                "list a\nlist a",
-                "line 2: a list needs a name of its own, not \"a\"",
-            ),
+            ("list a\n- {x}", "line 2: {x} is neither a number from 1 nor {name}"),
+            ("list a\nlist a", "line 2: a list needs a name of its own, not \"a\""),
             ("tire much", "line 1: \"much\" is not a number of ranks"),
             ("pre a", "line 1: a substitution is FROM = TO"),
             ("> a", "line 1: only a key can go on with another"),
-            (
-                "key a 1: a\n/ a\n! dance",
-                "line 3: \"dance\" is no call: there are `ask KIND` and `lead`",
-            ),
+            ("key a 1: a\n/ a\n! dance", "line 3: \"dance\" is no call: there are `ask KIND` and `lead`"),
         ];
         for (text, problem) in cases {
             let error = Script::parse(&[("test.txt", text)]).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("read the script test.txt: {problem}")
-            );
+            assert_eq!(error.to_string(), format!("read the script test.txt: {problem}"));
         }
     }
 
@@ -643,10 +520,7 @@ mod tests {
         let line = Line::parse("{2} is what {name} heard. /bye").unwrap();
         assert!(line.leaves);
         let caught = ["".to_owned(), "rain".to_owned()];
-        assert_eq!(
-            line.render(&caught, "Ada").as_deref(),
-            Some("Rain is what Ada heard.")
-        );
+        assert_eq!(line.render(&caught, "Ada").as_deref(), Some("Rain is what Ada heard."));
         assert_eq!(line.render(&caught[..1], "Ada"), None);
         assert_eq!(Line::parse("{1}?").unwrap().render(&caught, "Ada"), None);
     }

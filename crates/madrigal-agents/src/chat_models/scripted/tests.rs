@@ -14,19 +14,11 @@ use crate::control::ControlWord;
 use crate::sampling::Sampling;
 
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 pub(super) fn said(id: u32, agent: Option<&str>, text: &str) -> Arc<Said> {
-    Arc::new(Said {
-        id: MessageId(id),
-        agent: agent.map(str::to_owned),
-        text: text.to_owned(),
-        ids: None,
-    })
+    Arc::new(Said { id: MessageId(id), agent: agent.map(str::to_owned), text: text.to_owned(), ids: None })
 }
 
 pub(super) fn context(agent: &str, table: &[&str]) -> Context {
@@ -48,21 +40,8 @@ pub(super) fn ask(
     control: Option<ControlWord>,
 ) -> Reply {
     let sampling = Sampling::default();
-    let draw = Draw {
-        seed,
-        seat: 0,
-        turn,
-    };
-    block_on(model.reply(
-        ReplyRequest {
-            context,
-            control,
-            sampling: &sampling,
-            draw,
-        },
-        &mut |_| {},
-    ))
-    .unwrap()
+    let draw = Draw { seed, seat: 0, turn };
+    block_on(model.reply(ReplyRequest { context, control, sampling: &sampling, draw }, &mut |_| {})).unwrap()
 }
 
 /// A talk between the two, the listener first.
@@ -76,14 +55,7 @@ impl Talk {
     fn new(seed: u64, seed_prompt: Option<&str>) -> Self {
         let mut context = context("", &["Doctor", "Parry"]);
         context.seed_prompt = seed_prompt.map(|text| said(0, None, text));
-        Self {
-            seats: [
-                ("Doctor", Box::new(Doctor::new())),
-                ("Parry", Box::new(Parry::new())),
-            ],
-            context,
-            seed,
-        }
+        Self { seats: [("Doctor", Box::new(Doctor::new())), ("Parry", Box::new(Parry::new()))], context, seed }
     }
 
     fn turn(&mut self, turn: u32) -> (&'static str, Reply, String) {
@@ -91,17 +63,8 @@ impl Talk {
         let (name, model) = &mut self.seats[seat as usize];
         name.clone_into(&mut self.context.agent);
         let sampling = Sampling::default();
-        let draw = Draw {
-            seed: self.seed,
-            seat,
-            turn,
-        };
-        let request = ReplyRequest {
-            context: &self.context,
-            control: None,
-            sampling: &sampling,
-            draw,
-        };
+        let draw = Draw { seed: self.seed, seat, turn };
+        let request = ReplyRequest { context: &self.context, control: None, sampling: &sampling, draw };
         let reply = block_on(model.reply(request, &mut |_| {})).unwrap();
         self.context.said.push(said(turn, Some(name), &reply.text));
         (name, reply, model.state().unwrap_or_default())
@@ -114,12 +77,7 @@ fn a_talk_of_the_two() {
     let mut shown = String::new();
     for turn in 1..=24 {
         let (name, reply, state) = talk.turn(turn);
-        writeln!(
-            shown,
-            "[Turn {turn:02}] {name}: {}\n          ({state})",
-            reply.text
-        )
-        .unwrap();
+        writeln!(shown, "[Turn {turn:02}] {name}: {}\n          ({state})", reply.text).unwrap();
     }
     insta::assert_snapshot!(shown);
 }
@@ -127,25 +85,14 @@ fn a_talk_of_the_two() {
 #[test]
 fn their_talk_lasts_and_does_not_look_like_a_loop() {
     for seed in 0..24 {
-        let mut talk = Talk::new(
-            seed,
-            (seed % 2 == 0).then_some("What would it take to trust a stranger?"),
-        );
+        let mut talk = Talk::new(seed, (seed % 2 == 0).then_some("What would it take to trust a stranger?"));
         let mut last_said = std::collections::BTreeMap::new();
         for turn in 1..=160 {
             let (name, reply, _) = talk.turn(turn);
-            assert_eq!(
-                reply.control, None,
-                "seed {seed}: {name} left in turn {turn} with {:?}",
-                reply.text
-            );
+            assert_eq!(reply.control, None, "seed {seed}: {name} left in turn {turn} with {:?}", reply.text);
             assert!(!reply.text.is_empty(), "seed {seed}, turn {turn}");
             if let Some(before) = last_said.insert(reply.text.clone(), turn) {
-                assert!(
-                    turn - before >= 60,
-                    "seed {seed}: {:?} in turns {before} and {turn}",
-                    reply.text
-                );
+                assert!(turn - before >= 60, "seed {seed}: {:?} in turns {before} and {turn}", reply.text);
             }
         }
     }
@@ -155,9 +102,7 @@ fn their_talk_lasts_and_does_not_look_like_a_loop() {
 fn seeds_make_different_talks_and_the_same_seed_the_same() {
     let text = |seed| {
         let mut talk = Talk::new(seed, None);
-        (1..=20)
-            .map(|turn| talk.turn(turn).1.text)
-            .collect::<Vec<_>>()
+        (1..=20).map(|turn| talk.turn(turn).1.text).collect::<Vec<_>>()
     };
     assert_eq!(text(3), text(3));
     assert_ne!(text(3), text(4));
@@ -173,64 +118,31 @@ fn control_words_and_beginnings() {
         let name = model.name();
         let mut context = context("Robin", &["Robin", "Ada"]);
         let opening = ask(model.as_mut(), &context, 7, 1, None);
-        assert!(
-            !opening.text.is_empty() && opening.control.is_none(),
-            "{name} opens the talk"
-        );
+        assert!(!opening.text.is_empty() && opening.control.is_none(), "{name} opens the talk");
         context.seed_prompt = Some(said(0, None, "Ffrwd lwyd."));
         let first = ask(model.as_mut(), &context, 7, 2, None);
-        assert!(
-            !first.text.is_empty() && first.text != opening.text,
-            "{name} answers the seed prompt"
-        );
+        assert!(!first.text.is_empty() && first.text != opening.text, "{name} answers the seed prompt");
         let start = ask(model.as_mut(), &context, 7, 3, Some(ControlWord::Start));
-        assert!(
-            start.text.contains("Robin") && start.control.is_none(),
-            "{name}: {}",
-            start.text
-        );
+        assert!(start.text.contains("Robin") && start.control.is_none(), "{name}: {}", start.text);
         let help = ask(model.as_mut(), &context, 7, 4, Some(ControlWord::Help));
-        assert!(
-            help.text.starts_with("Robin: ") && help.control.is_none(),
-            "{name}: {}",
-            help.text
-        );
+        assert!(help.text.starts_with("Robin: ") && help.control.is_none(), "{name}: {}", help.text);
         let bye = ask(model.as_mut(), &context, 7, 5, Some(ControlWord::Bye));
-        assert!(
-            bye.text.contains("oodbye") && bye.control.is_none(),
-            "{name}: {}",
-            bye.text
-        );
+        assert!(bye.text.contains("oodbye") && bye.control.is_none(), "{name}: {}", bye.text);
         let after = ask(model.as_mut(), &context, 7, 6, None);
-        assert_eq!(
-            (after.text.as_str(), after.control),
-            ("", Some(ControlWord::End)),
-            "{name}"
-        );
+        assert_eq!((after.text.as_str(), after.control), ("", Some(ControlWord::End)), "{name}");
         for word in [ControlWord::End, ControlWord::Stop] {
             let end = ask(model.as_mut(), &context, 7, 7, Some(word));
-            assert_eq!(
-                (end.text.as_str(), end.control),
-                ("", Some(ControlWord::End)),
-                "{name}: {word}"
-            );
+            assert_eq!((end.text.as_str(), end.control), ("", Some(ControlWord::End)), "{name}: {word}");
         }
         let again = ask(model.as_mut(), &context, 7, 8, Some(ControlWord::Start));
-        assert!(
-            again.text.contains("Robin"),
-            "{name} can be started again: {}",
-            again.text
-        );
+        assert!(again.text.contains("Robin"), "{name} can be started again: {}", again.text);
     }
 }
 
 #[test]
 fn among_many_the_last_message_heard_is_answered_and_silence_is_noticed() {
     let mut context = context("Doctor", &["Doctor", "Ada", "Bo"]);
-    context.said = vec![
-        said(1, Some("Ada"), "My brother is a baker."),
-        said(2, Some("Bo"), "I dream of rain."),
-    ];
+    context.said = vec![said(1, Some("Ada"), "My brother is a baker."), said(2, Some("Bo"), "I dream of rain.")];
     let mut alone = context.clone();
     alone.said.remove(0);
     let heard = ask(&mut Doctor::new(), &context, 7, 1, None);
@@ -239,25 +151,14 @@ fn among_many_the_last_message_heard_is_answered_and_silence_is_noticed() {
     context.said.push(said(3, Some("Doctor"), &heard.text));
     for mut model in both() {
         let silence = [2, 3].map(|turn| ask(model.as_mut(), &context, 7, turn, None).text);
-        assert!(
-            silence[0] != heard.text && silence[0] != silence[1],
-            "{silence:?}"
-        );
-        assert!(
-            silence
-                .iter()
-                .all(|text| !text.is_empty() && !text.contains("dream")),
-            "{silence:?}"
-        );
+        assert!(silence[0] != heard.text && silence[0] != silence[1], "{silence:?}");
+        assert!(silence.iter().all(|text| !text.is_empty() && !text.contains("dream")), "{silence:?}");
     }
 }
 
 #[tokio::test]
 async fn both_keep_the_contract_of_chat_models() {
-    let expected = Expectations {
-        streams: true,
-        heeds_control_words: true,
-    };
+    let expected = Expectations { streams: true, heeds_control_words: true };
     assert_eq!(check(&|| Box::new(Doctor::new()), expected).await, Ok(()));
     assert_eq!(check(&|| Box::new(Parry::new()), expected).await, Ok(()));
 }

@@ -20,10 +20,7 @@ pub(super) struct Word {
 
 impl Word {
     pub(super) fn new(shown: &str) -> Self {
-        Self {
-            lower: shown.to_lowercase(),
-            shown: shown.to_owned(),
-        }
+        Self { lower: shown.to_lowercase(), shown: shown.to_owned() }
     }
 }
 
@@ -37,15 +34,8 @@ pub(super) struct Clause {
 
 /// Reads the words of `text` that are said to others: no terminal escapes, no control characters.
 pub(super) fn clauses(text: &str, pre: &Substitutions) -> Vec<Clause> {
-    let from = text
-        .char_indices()
-        .rev()
-        .nth(READ_CHARS - 1)
-        .map_or(0, |(at, _)| at);
-    let mut reading = Reading {
-        sentence_start: true,
-        ..Reading::default()
-    };
+    let from = text.char_indices().rev().nth(READ_CHARS - 1).map_or(0, |(at, _)| at);
+    let mut reading = Reading { sentence_start: true, ..Reading::default() };
     let mut chars = text[from..].chars().peekable();
     while let Some(c) = chars.next() {
         match c {
@@ -54,14 +44,10 @@ pub(super) fn clauses(text: &str, pre: &Substitutions) -> Vec<Clause> {
                 reading.end_word();
             }
             '\u{2018}' | '\u{2019}' | '\'' => reading.apostrophe(),
-            '-' if chars.peek().is_some_and(|next| next.is_alphanumeric())
-                && !reading.word.is_empty() =>
-            {
+            '-' if chars.peek().is_some_and(|next| next.is_alphanumeric()) && !reading.word.is_empty() => {
                 reading.word.push('-');
             }
-            '.' if chars.peek().is_some_and(|next| next.is_alphanumeric())
-                && !reading.word.is_empty() =>
-            {
+            '.' if chars.peek().is_some_and(|next| next.is_alphanumeric()) && !reading.word.is_empty() => {
                 reading.word.push('.');
             }
             '.' | '!' | '?' | '\n' | '…' => {
@@ -84,11 +70,7 @@ pub(super) fn clauses(text: &str, pre: &Substitutions) -> Vec<Clause> {
 
 /// Drops the rest of a terminal escape sequence (ECMA-48: CSI … final byte, OSC … BEL or ST, or two characters).
 fn skip_escape(introducer: char, chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
-    let kind = if introducer == '\u{9b}' {
-        Some('[')
-    } else {
-        chars.next()
-    };
+    let kind = if introducer == '\u{9b}' { Some('[') } else { chars.next() };
     match kind {
         Some('[') => {
             for c in chars.by_ref() {
@@ -156,10 +138,7 @@ impl Reading {
             }
             return;
         }
-        self.clauses.push(Clause {
-            words: std::mem::take(&mut self.words),
-            question,
-        });
+        self.clauses.push(Clause { words: std::mem::take(&mut self.words), question });
     }
 }
 
@@ -199,10 +178,8 @@ impl Substitutions {
         let mut result = Vec::with_capacity(words.len());
         let mut rest = words;
         while let Some((first, after)) = rest.split_first() {
-            let found = self
-                .by_first
-                .get(&first.lower)
-                .and_then(|entries| entries.iter().find(|entry| entry.matches(rest)));
+            let found =
+                self.by_first.get(&first.lower).and_then(|entries| entries.iter().find(|entry| entry.matches(rest)));
             if let Some(entry) = found {
                 result.extend_from_slice(&entry.to);
                 rest = &rest[entry.from.len()..];
@@ -219,21 +196,13 @@ impl Substitution {
     fn matches(&self, words: &[Word]) -> bool {
         words.len() >= self.from.len()
             && (!self.at_end || words.len() == self.from.len())
-            && self
-                .from
-                .iter()
-                .zip(words)
-                .all(|(from, word)| *from == word.lower)
+            && self.from.iter().zip(words).all(|(from, word)| *from == word.lower)
     }
 }
 
 /// Joins words as they are shown.
 pub(super) fn joined(words: &[Word]) -> String {
-    words
-        .iter()
-        .map(|word| word.shown.as_str())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.iter().map(|word| word.shown.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -241,28 +210,16 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(String, bool)> {
-        clauses(text, &Substitutions::default())
-            .iter()
-            .map(|clause| (joined(&clause.words), clause.question))
-            .collect()
+        clauses(text, &Substitutions::default()).iter().map(|clause| (joined(&clause.words), clause.question)).collect()
     }
 
     #[test]
     fn punctuation_and_but_end_a_clause() {
         let cases: [(&str, &[(&str, bool)]); 9] = [
-            (
-                "Well, my boyfriend made me come here.",
-                &[("well", false), ("my boyfriend made me come here", false)],
-            ),
+            ("Well, my boyfriend made me come here.", &[("well", false), ("my boyfriend made me come here", false)]),
             ("Do you know Paris?", &[("do you know Paris", true)]),
-            (
-                "I like it but I can’t stay",
-                &[("I like it", false), ("I can't stay", false)],
-            ),
-            (
-                "3.5 is half-way (isn't it)?",
-                &[("3.5 is half-way", false), ("isn't it", true)],
-            ),
+            ("I like it but I can’t stay", &[("I like it", false), ("I can't stay", false)]),
+            ("3.5 is half-way (isn't it)?", &[("3.5 is half-way", false), ("isn't it", true)]),
             ("\u{1b}[31mred\u{1b}[0m alert", &[("red alert", false)]),
             ("a\u{1b}]0;title\u{7}b\0c", &[("a b c", false)]),
             ("🙂🙂", &[]),
@@ -270,10 +227,7 @@ mod tests {
             ("", &[]),
         ];
         for (text, expected) in cases {
-            let expected: Vec<_> = expected
-                .iter()
-                .map(|(text, q)| ((*text).to_owned(), *q))
-                .collect();
+            let expected: Vec<_> = expected.iter().map(|(text, q)| ((*text).to_owned(), *q)).collect();
             assert_eq!(read(text), expected, "{text:?}");
         }
     }
@@ -293,8 +247,7 @@ mod tests {
         let mut table = Substitutions::default();
         assert!(table.add("you", "I") && table.add("you $", "me") && table.add("you are", "I am"));
         assert!(!table.add("$", "nothing"));
-        let apply =
-            |text: &str| joined(&table.apply(&text.split(' ').map(Word::new).collect::<Vec<_>>()));
+        let apply = |text: &str| joined(&table.apply(&text.split(' ').map(Word::new).collect::<Vec<_>>()));
         assert_eq!(apply("you are tall"), "I am tall");
         assert_eq!(apply("you like you"), "I like me");
     }

@@ -48,9 +48,8 @@ impl Card {
             return Err(not_a_card("it has over 8 MiB of JSON"));
         }
         // serde_json refuses nesting deeper than 128.
-        let value: Value = serde_json::from_slice(json).map_err(|error| ImportError::Json {
-            reason: error.to_string(),
-        })?;
+        let value: Value =
+            serde_json::from_slice(json).map_err(|error| ImportError::Json { reason: error.to_string() })?;
         let Value::Object(card) = value else {
             return Err(not_a_card("it is no object"));
         };
@@ -71,15 +70,9 @@ impl Card {
         if name.chars().all(|c| c.is_whitespace() || c.is_control()) {
             return Err(not_a_card("it has no `name`"));
         }
-        let is_described = [
-            "description",
-            "personality",
-            "scenario",
-            "first_mes",
-            "mes_example",
-        ]
-        .iter()
-        .any(|key| data.contains_key(*key));
+        let is_described = ["description", "personality", "scenario", "first_mes", "mes_example"]
+            .iter()
+            .any(|key| data.contains_key(*key));
         if !is_described {
             return Err(not_a_card(
                 "it has none of `description`, `personality`, `scenario`, `first_mes` and `mes_example`",
@@ -105,10 +98,7 @@ impl Card {
     }
 
     fn take_lore(&mut self, data: &Map<String, Value>) {
-        let entries = match data
-            .get("character_book")
-            .and_then(|book| book.get("entries"))
-        {
+        let entries = match data.get("character_book").and_then(|book| book.get("entries")) {
             Some(Value::Array(entries)) => entries.iter().collect::<Vec<_>>(),
             // Exported lorebooks number their entries instead.
             Some(Value::Object(entries)) => entries.values().collect(),
@@ -116,18 +106,12 @@ impl Card {
         };
         let total = entries.len();
         let mut disabled = 0;
-        for entry in entries
-            .into_iter()
-            .take(MAX_LORE)
-            .filter_map(Value::as_object)
-        {
+        for entry in entries.into_iter().take(MAX_LORE).filter_map(Value::as_object) {
             let content = text(entry, "content");
             if content.trim().is_empty() {
                 continue;
             }
-            if entry.get("enabled") == Some(&Value::Bool(false))
-                || entry.get("disable") == Some(&Value::Bool(true))
-            {
+            if entry.get("enabled") == Some(&Value::Bool(false)) || entry.get("disable") == Some(&Value::Bool(true)) {
                 disabled += 1;
                 continue;
             }
@@ -141,14 +125,10 @@ impl Card {
             self.lore.push(Lore { keys, content });
         }
         if disabled > 0 {
-            self.left_out
-                .push(format!("{disabled} lorebook entries that are switched off"));
+            self.left_out.push(format!("{disabled} lorebook entries that are switched off"));
         }
         if total > MAX_LORE {
-            self.left_out.push(format!(
-                "{} lorebook entries after the first {MAX_LORE}",
-                total - MAX_LORE
-            ));
+            self.left_out.push(format!("{} lorebook entries after the first {MAX_LORE}", total - MAX_LORE));
         }
     }
 
@@ -167,9 +147,7 @@ impl Card {
             self.left_out.push("the creator's notes".to_owned());
         }
         let extensions = data.get("extensions").and_then(Value::as_object);
-        let others = extensions.map_or(0, |map| {
-            map.keys().filter(|key| *key != "talkativeness").count()
-        });
+        let others = extensions.map_or(0, |map| map.keys().filter(|key| *key != "talkativeness").count());
         if others > 0 {
             self.left_out.push(format!("{others} extensions"));
         }
@@ -177,9 +155,7 @@ impl Card {
 }
 
 fn not_a_card(reason: &str) -> ImportError {
-    ImportError::NotACard {
-        reason: reason.to_owned(),
-    }
+    ImportError::NotACard { reason: reason.to_owned() }
 }
 
 fn text(map: &Map<String, Value>, key: &str) -> String {
@@ -193,11 +169,7 @@ fn text(map: &Map<String, Value>, key: &str) -> String {
 /// A list of texts, or one text with commas.
 fn texts(map: &Map<String, Value>, key: &str) -> Vec<String> {
     match map.get(key) {
-        Some(Value::Array(items)) => items
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         Some(Value::String(text)) => text.split(',').map(|part| part.trim().to_owned()).collect(),
         _ => Vec::new(),
     }
@@ -208,9 +180,7 @@ fn texts_or_objects(map: &Map<String, Value>, key: &str) -> usize {
         Value::String(text) => !text.trim().is_empty(),
         other => other.is_object(),
     };
-    map.get(key)
-        .and_then(Value::as_array)
-        .map_or(0, |items| items.iter().filter(is_something).count())
+    map.get(key).and_then(Value::as_array).map_or(0, |items| items.iter().filter(is_something).count())
 }
 
 /// SillyTavern keeps it among the extensions, as a number or as text.

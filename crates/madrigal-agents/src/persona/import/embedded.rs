@@ -22,45 +22,29 @@ pub(super) fn is_png(bytes: &[u8]) -> bool {
 
 /// The JSON of the newest card in the picture.
 pub(super) fn card_text(bytes: &[u8]) -> Result<Vec<u8>, ImportError> {
-    let damaged = |error: png::DecodingError| ImportError::Png {
-        reason: error.to_string(),
-    };
+    let damaged = |error: png::DecodingError| ImportError::Png { reason: error.to_string() };
     // Otherwise a damaged text would be passed over, and the picture seem to hold no character.
     let mut options = png::DecodeOptions::default();
     options.set_skip_ancillary_crc_failures(false);
     let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
-    decoder.set_limits(png::Limits {
-        bytes: MAX_READER_BYTES,
-    });
+    decoder.set_limits(png::Limits { bytes: MAX_READER_BYTES });
     let mut reader = decoder.read_info().map_err(damaged)?;
     // Most programs put the text behind the picture; this reads on without decoding any pixels.
     reader.finish().map_err(damaged)?;
     let info = reader.info();
     for keyword in ["ccv3", "chara"] {
         let is_card = |found: &str| found.eq_ignore_ascii_case(keyword);
-        if let Some(chunk) = info
-            .uncompressed_latin1_text
-            .iter()
-            .find(|chunk| is_card(&chunk.keyword))
-        {
+        if let Some(chunk) = info.uncompressed_latin1_text.iter().find(|chunk| is_card(&chunk.keyword)) {
             return decode(keyword, &chunk.text);
         }
-        if let Some(chunk) = info
-            .compressed_latin1_text
-            .iter()
-            .find(|chunk| is_card(&chunk.keyword))
-        {
+        if let Some(chunk) = info.compressed_latin1_text.iter().find(|chunk| is_card(&chunk.keyword)) {
             let mut chunk = chunk.clone();
-            chunk
-                .decompress_text_with_limit(MAX_TEXT_BYTES)
-                .map_err(damaged)?;
+            chunk.decompress_text_with_limit(MAX_TEXT_BYTES).map_err(damaged)?;
             return decode(keyword, &chunk.get_text().map_err(damaged)?);
         }
         if let Some(chunk) = info.utf8_text.iter().find(|chunk| is_card(&chunk.keyword)) {
             let mut chunk = chunk.clone();
-            chunk
-                .decompress_text_with_limit(MAX_TEXT_BYTES)
-                .map_err(damaged)?;
+            chunk.decompress_text_with_limit(MAX_TEXT_BYTES).map_err(damaged)?;
             return decode(keyword, &chunk.get_text().map_err(damaged)?);
         }
     }
@@ -69,13 +53,6 @@ pub(super) fn card_text(bytes: &[u8]) -> Result<Vec<u8>, ImportError> {
 
 fn decode(keyword: &str, text: &str) -> Result<Vec<u8>, ImportError> {
     let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    let engine = if text.ends_with('=') || text.len().is_multiple_of(4) {
-        &STANDARD
-    } else {
-        &STANDARD_NO_PAD
-    };
-    engine.decode(&text).map_err(|error| ImportError::Base64 {
-        keyword: keyword.to_owned(),
-        reason: error.to_string(),
-    })
+    let engine = if text.ends_with('=') || text.len().is_multiple_of(4) { &STANDARD } else { &STANDARD_NO_PAD };
+    engine.decode(&text).map_err(|error| ImportError::Base64 { keyword: keyword.to_owned(), reason: error.to_string() })
 }

@@ -46,9 +46,7 @@ pub enum ImportError {
         reason: String,
     },
     /// The picture is a picture only.
-    #[error(
-        "read the character card: the PNG holds no `chara` or `ccv3` text, so it is a picture without a character"
-    )]
+    #[error("read the character card: the PNG holds no `chara` or `ccv3` text, so it is a picture without a character")]
     NoCard,
     /// The text in the picture is not Base64.
     #[error("read the character card: the PNG's `{keyword}` text is not Base64: {reason}")]
@@ -79,9 +77,7 @@ pub enum ImportError {
         spec: String,
     },
     /// The persona would be longer than a persona may be.
-    #[error(
-        "make a persona of the character card: it has {bytes} bytes of text; {MAX_BYTES} is the most"
-    )]
+    #[error("make a persona of the character card: it has {bytes} bytes of text; {MAX_BYTES} is the most")]
     TooLong {
         /// Its length.
         bytes: usize,
@@ -98,8 +94,7 @@ pub fn import_card(bytes: &[u8]) -> Result<ImportedCard, ImportError> {
     }
     let json = if embedded::is_png(bytes) {
         embedded::card_text(bytes)?
-    } else if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
-        || bytes.starts_with(b"\xef\xbb\xbf")
+    } else if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') || bytes.starts_with(b"\xef\xbb\xbf")
     {
         bytes.to_vec()
     } else {
@@ -109,36 +104,23 @@ pub fn import_card(bytes: &[u8]) -> Result<ImportedCard, ImportError> {
     let (draft, left_out) = draft_of(&card);
     let markdown = draft.render();
     if markdown.len() > MAX_BYTES {
-        return Err(ImportError::TooLong {
-            bytes: markdown.len(),
-        });
+        return Err(ImportError::TooLong { bytes: markdown.len() });
     }
-    Ok(ImportedCard {
-        name: draft.name,
-        markdown,
-        left_out,
-    })
+    Ok(ImportedCard { name: draft.name, markdown, left_out })
 }
 
 fn draft_of(card: &Card) -> (PersonaDraft, Vec<String>) {
     let name: String = one_line(&card.name).chars().take(MAX_NAME_CHARS).collect();
     let name = name.trim_end().to_owned();
     let shown = one_line(card.nickname.as_deref().unwrap_or(&name));
-    let mut macros = Macros {
-        name: &shown,
-        unknown: Vec::new(),
-    };
+    let mut macros = Macros { name: &shown, unknown: Vec::new() };
     let mut text = |text: &str| macros.replace(text);
 
     let mut background = text(&card.description);
     let scenario = text(&card.scenario);
     let personality = text(&card.personality);
     if background.trim().is_empty() {
-        background = if personality.trim().is_empty() {
-            format!("You are {shown}.")
-        } else {
-            personality.clone()
-        };
+        background = if personality.trim().is_empty() { format!("You are {shown}.") } else { personality.clone() };
     }
     let summary = summarise(&background);
     if !background.contains(&shown) {
@@ -150,12 +132,7 @@ fn draft_of(card: &Card) -> (PersonaDraft, Vec<String>) {
             sections.push((title.to_owned(), body));
         }
     };
-    let tags: Vec<String> = card
-        .tags
-        .iter()
-        .map(|tag| one_line(tag))
-        .filter(|tag| !tag.is_empty())
-        .collect();
+    let tags: Vec<String> = card.tags.iter().map(|tag| one_line(tag)).filter(|tag| !tag.is_empty()).collect();
     let character = match (personality.trim(), tags.as_slice()) {
         ("", []) => String::new(),
         ("", tags) => format!("Known for: {}.", tags.join(", ")),
@@ -164,28 +141,17 @@ fn draft_of(card: &Card) -> (PersonaDraft, Vec<String>) {
     section("Core Characteristics", character);
     section("Scenario", scenario);
     section("Things You Know", lore(card, &mut text));
-    section(
-        "Examples of How You Talk",
-        examples(&text(&card.mes_example), &shown),
-    );
+    section("Examples of How You Talk", examples(&text(&card.mes_example), &shown));
     let greeting = text(&card.first_mes);
     if !greeting.trim().is_empty() {
-        section(
-            "Opening",
-            format!(
-                "When you are asked to begin, begin in this manner:\n\n{}",
-                quote(&greeting)
-            ),
-        );
+        section("Opening", format!("When you are asked to begin, begin in this manner:\n\n{}", quote(&greeting)));
     }
     section("Further Instructions", text(&card.system_prompt));
     section("Keep in Mind", text(&card.post_history_instructions));
 
     let mut left_out = card.left_out.clone();
     for name in macros.unknown {
-        left_out.push(format!(
-            "the macro {name} is not known and stands in the text as it was"
-        ));
+        left_out.push(format!("the macro {name} is not known and stands in the text as it was"));
     }
     let draft = PersonaDraft {
         role: "Character".to_owned(),
@@ -209,12 +175,7 @@ fn draft_of(card: &Card) -> (PersonaDraft, Vec<String>) {
 fn lore(card: &Card, text: &mut impl FnMut(&str) -> String) -> String {
     let mut lore = String::new();
     for entry in &card.lore {
-        let keys: Vec<String> = entry
-            .keys
-            .iter()
-            .map(|key| one_line(key))
-            .filter(|key| !key.is_empty())
-            .collect();
+        let keys: Vec<String> = entry.keys.iter().map(|key| one_line(key)).filter(|key| !key.is_empty()).collect();
         let content = one_line(&text(&entry.content));
         if keys.is_empty() {
             lore.push_str(&format!("- {content}\n"));
@@ -277,11 +238,7 @@ impl Macros<'_> {
 
     /// What the placeholder at the start of `text` stands for, if it is one, and the text after it.
     fn at_start<'t>(&mut self, text: &'t str) -> (Option<String>, &'t str) {
-        for (mark, meaning) in [
-            ("<BOT>", self.name),
-            ("<CHAR>", self.name),
-            ("<USER>", PARTNER),
-        ] {
+        for (mark, meaning) in [("<BOT>", self.name), ("<CHAR>", self.name), ("<USER>", PARTNER)] {
             if let Some(head) = text.get(..mark.len())
                 && head.eq_ignore_ascii_case(mark)
             {
@@ -290,11 +247,7 @@ impl Macros<'_> {
         }
         // No macro is longer than this; the bound keeps text full of braces cheap.
         let inside = text.strip_prefix("{{").and_then(|inside| {
-            let end = inside
-                .as_bytes()
-                .iter()
-                .take(400)
-                .position(|byte| *byte == b'}')?;
+            let end = inside.as_bytes().iter().take(400).position(|byte| *byte == b'}')?;
             let after = inside[end..].strip_prefix("}}")?;
             Some((&inside[..end], after))
         });

@@ -56,7 +56,9 @@ pub(super) fn read_list(path: &Path, what: &str) -> Result<Vec<Value>> {
     let name = path.display();
     match serde_json::from_slice(&bytes) {
         Ok(Value::Array(list)) => Ok(list),
-        Ok(_) => Err(Failure::of(format_args!("read the {what} {name}: it is JSON, but not a list: expected [{{…}}, …]"))),
+        Ok(_) => {
+            Err(Failure::of(format_args!("read the {what} {name}: it is JSON, but not a list: expected [{{…}}, …]")))
+        }
         Err(error) => Err(Failure::of(format_args!("read the {what} {name}: it is not JSON: {error}"))),
     }
 }

@@ -97,7 +97,8 @@ impl Search {
         paths.sort();
         let (folders, files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
         let of_kind = |kind: &str| {
-            let has_kind = |path: &&PathBuf| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(kind));
+            let has_kind =
+                |path: &&PathBuf| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(kind));
             files.iter().filter(has_kind).cloned().collect::<Vec<_>>()
         };
         let weights = of_kind("safetensors");
@@ -131,9 +132,7 @@ impl Found {
     fn look(place: Place) -> Self {
         let size = |path: &PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
         match place {
-            Place::Gguf(path) => {
-                Self { bytes: size(&path), facts: gguf_facts(&path), format: "gguf", path }
-            }
+            Place::Gguf(path) => Self { bytes: size(&path), facts: gguf_facts(&path), format: "gguf", path },
             Place::Folder(path, weights) => Self {
                 bytes: weights.iter().map(size).sum(),
                 facts: config_facts(&path.join("config.json")),
@@ -173,7 +172,12 @@ impl Found {
                 format!("{size:>10}  {:<14} {:<10} {name}\n", neutral(&facts.architecture), neutral(quant))
             }
             Err(failure) => {
-                format!("{size:>10}  {:<14} {:<10} {name}\n{DIM}{}{DIM:#}\n", "unreadable", "", neutral(failure.message()))
+                format!(
+                    "{size:>10}  {:<14} {:<10} {name}\n{DIM}{}{DIM:#}\n",
+                    "unreadable",
+                    "",
+                    neutral(failure.message())
+                )
             }
         }
     }
@@ -197,8 +201,8 @@ fn config_facts(path: &Path) -> Result<Facts> {
     }
     let config: serde_json::Value = serde_json::from_slice(&fs::read(path).doing(&what)?).doing(&what)?;
     let text = |key: &str| config[key].as_str().map(str::to_owned);
-    let architecture = text("model_type")
-        .ok_or_else(|| Failure::of(format_args!("{what}: key `model_type` (a text) is missing")))?;
+    let architecture =
+        text("model_type").ok_or_else(|| Failure::of(format_args!("{what}: key `model_type` (a text) is missing")))?;
     // `dtype` since transformers 5.
     let dtype = text("dtype").or_else(|| text("torch_dtype"));
     let quant = match dtype.as_deref() {
@@ -236,7 +240,8 @@ mod tests {
         search.folder(root.path(), DEPTH);
         let found: Vec<Found> = search.found.into_iter().map(Found::look).collect();
         let names: Vec<String> = found.iter().map(|found| found.name()).collect();
-        let expected = ["a.gguf", "b.GGUF", "org/model"].map(|path| format!("file:{}", root.path().join(path).display()));
+        let expected =
+            ["a.gguf", "b.GGUF", "org/model"].map(|path| format!("file:{}", root.path().join(path).display()));
         assert_eq!(names, expected);
         assert_eq!(found[2].json()["bytes"], 6);
         assert_eq!(found[2].json()["quant"], "BF16");

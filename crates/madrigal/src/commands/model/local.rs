@@ -1,13 +1,16 @@
 //! Which local model is meant, and how it is run.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
-use madrigal_agents::model_name::ModelName;
-use madrigal_engine::{Engine, Isa, KvType, Model};
+use madrigal_agents::model_name::{ModelName, ModelNameError};
+use madrigal_engine::{Engine, Model};
 
 use crate::failure::{Failure, Result};
 use crate::loading::LocalOptions;
+use crate::output::neutral;
 use crate::units;
 
 /// The model of a command.
@@ -21,9 +24,14 @@ pub(super) struct LocalModel {
 impl LocalModel {
     /// Where the model lies.
     pub(super) fn path(&self) -> Result<PathBuf> {
-        match ModelName::parse_with(&self.name, Path::exists).map_err(Failure::usage)? {
-            ModelName::File(path) => Ok(path),
-            other => Err(Failure::wrong(format!(
+        match ModelName::parse_with(&self.name, Path::exists) {
+            Ok(ModelName::File(path)) => Ok(path),
+            Err(ModelNameError::Unknown { shown, what: "name", .. }) => Err(Failure::of(format_args!(
+                "open the model `{}`: there is no such file or folder; `madrigal model list` shows what is here",
+                neutral(&shown)
+            ))),
+            Err(error) => Err(Failure::usage(error)),
+            Ok(other) => Err(Failure::wrong(format!(
                 "`{other}` is no local model, and this command needs one: name a .gguf file or a model's folder, e.g. \
                  file:model.gguf"
             ))),
@@ -48,11 +56,11 @@ pub(super) struct Running {
 
     /// Number format of the KV cache: f32 or bf16 [default: f32 for F32 files, else bf16]
     #[arg(long, value_name = "FORMAT", env = "MADRIGAL_KV")]
-    kv: Option<KvType>,
+    kv: Option<String>,
 
     /// Instruction-set path of the kernels: portable or avx2 [default: the best one here]
     #[arg(long, value_name = "ISA", env = "MADRIGAL_ISA")]
-    isa: Option<Isa>,
+    isa: Option<String>,
 }
 
 impl Running {
@@ -66,10 +74,18 @@ impl Running {
             threads: self.threads,
             memory_limit: self.memory_limit,
             context: self.context,
-            isa: self.isa,
-            kv: self.kv,
+            isa: parsed("isa", self.isa.as_deref())?,
+            kv: parsed("kv", self.kv.as_deref())?,
         };
         let model = Model::open(&path).map_err(Failure::of)?;
         Engine::start(model, options.engine()).map_err(Failure::of)
     }
+}
+
+/// A flag's value, with an error of one line.
+fn parsed<T: FromStr<Err: Display>>(flag: &str, value: Option<&str>) -> Result<Option<T>> {
+    let parse = |text: &str| {
+        text.parse().map_err(|error| Failure::usage(format_args!("read --{flag} {}: {error}", neutral(text))))
+    };
+    value.map(parse).transpose()
 }

@@ -111,11 +111,7 @@ struct Choice {
 fn top(logits: &[f32], k: usize, tokenizer: &Tokenizer) -> Vec<Choice> {
     highest(logits, k)
         .into_iter()
-        .map(|id| Choice {
-            id,
-            piece: tokenizer.piece(id).unwrap_or_default(),
-            logit: f64::from(logits[id as usize]),
-        })
+        .map(|id| Choice { id, piece: tokenizer.piece(id).unwrap_or_default(), logit: f64::from(logits[id as usize]) })
         .collect()
 }
 

@@ -136,8 +136,10 @@ mod tests {
 
     #[test]
     fn values_are_json_or_text() {
-        let given = ["a=false", "b=7", "c=hello world", "d=\"7\"", "e=", "f=[1,{\"x\":null}]", "g=a=b"].map(str::to_owned);
-        let expected = json!({ "a": false, "b": 7, "c": "hello world", "d": "7", "e": "", "f": [1, {"x": null}], "g": "a=b" });
+        let given =
+            ["a=false", "b=7", "c=hello world", "d=\"7\"", "e=", "f=[1,{\"x\":null}]", "g=a=b"].map(str::to_owned);
+        let expected =
+            json!({ "a": false, "b": 7, "c": "hello world", "d": "7", "e": "", "f": [1, {"x": null}], "g": "a=b" });
         assert_eq!(Value::Object(variables(&given).unwrap()), expected);
         for wrong in ["enable_thinking", "=1"] {
             assert!(variables(&[wrong.to_owned()]).unwrap_err().message().contains("NAME=VALUE"), "{wrong}");

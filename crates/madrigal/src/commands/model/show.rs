@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use clap::Args;
-use madrigal_engine::hyperparameters::RopeScaling;
 use madrigal_engine::Model;
+use madrigal_engine::hyperparameters::RopeScaling;
 use serde_json::{Value, json};
 
 use super::local::LocalModel;
@@ -44,10 +44,10 @@ fn facts(model: &Model) -> Value {
     let template = model.template();
     let scaling = match shape.rope.scaling {
         RopeScaling::None => Value::Null,
-        RopeScaling::Linear { factor } => json!({ "type": "linear", "factor": factor }),
+        RopeScaling::Linear { factor } => json!({ "type": "linear", "factor": decimal(factor) }),
         RopeScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_context } => json!({
-            "type": "llama3", "factor": factor, "low_frequency_factor": low_frequency_factor,
-            "high_frequency_factor": high_frequency_factor, "original_context": original_context,
+            "type": "llama3", "factor": decimal(factor), "low_frequency_factor": decimal(low_frequency_factor),
+            "high_frequency_factor": decimal(high_frequency_factor), "original_context": decimal(original_context),
         }),
     };
     let special: serde_json::Map<String, Value> =
@@ -59,7 +59,7 @@ fn facts(model: &Model) -> Value {
         "shape": {
             "layers": shape.layers, "hidden": shape.hidden, "heads": shape.heads, "kv_heads": shape.kv_heads,
             "head_dim": shape.head_dim, "feed_forward": shape.feed_forward, "vocabulary": shape.vocabulary,
-            "context": shape.context, "rms_epsilon": shape.rms_epsilon, "rope_theta": shape.rope.theta,
+            "context": shape.context, "rms_epsilon": decimal(shape.rms_epsilon), "rope_theta": decimal(shape.rope.theta),
             "rope_scaling": scaling, "tied": info.tied,
         },
         "quants": info.quants.iter().map(|quant| json!({
@@ -164,4 +164,9 @@ fn count(number: u64) -> String {
         1_000_000..1_000_000_000 => format!("{:.1} million", number as f64 / 1e6),
         _ => format!("{:.2} billion", number as f64 / 1e9),
     }
+}
+
+/// The number as a model's own configuration writes it: `1e-6`, not the 17 digits of its 32 bits.
+fn decimal(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
 }

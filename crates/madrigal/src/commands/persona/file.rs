@@ -42,11 +42,17 @@ pub(super) fn write(path: &Path, markdown: &str, force: bool, notes: &[String], 
     }
     let mut options = OpenOptions::new();
     options.write(true);
-    if force { options.create(true).truncate(true) } else { options.create_new(true) };
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
     match options.open(path).and_then(|mut file| file.write_all(markdown.as_bytes())) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(Failure::of(format_args!("write the persona {shown}: the file exists; name another one by --out")));
+            return Err(Failure::of(format_args!(
+                "write the persona {shown}: the file exists; name another one by --out"
+            )));
         }
         Err(error) => return Err(Failure::of(format_args!("write the persona {shown}: {error}"))),
     }
@@ -65,7 +71,11 @@ pub(super) fn write(path: &Path, markdown: &str, force: bool, notes: &[String], 
         output::print(format!("{}\n", neutral(&shown))).doing("print")?;
         anstream::eprintln!("{DIM}seat it: madrigal talk {} doctor{DIM:#}", neutral(&shown));
     }
-    if broken { Err(Failure::of(format_args!("make a usable persona: see what is wrong with {shown}"))) } else { Ok(()) }
+    if broken {
+        Err(Failure::of(format_args!("make a usable persona: see what is wrong with {shown}")))
+    } else {
+        Ok(())
+    }
 }
 
 /// `FILE:LINE: warning: …`, as editors read it.

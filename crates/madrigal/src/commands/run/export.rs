@@ -77,19 +77,13 @@ pub(crate) fn export(args: ExportArgs, place: &Place) -> Result {
     let run = runs::find(&place.runs, &args.run)?;
     let (journal, _) = super::open(&run)?;
     let Some(transcript) = Transcript::of(&journal) else {
-        return Err(Failure::of(format_args!(
-            "export the run {}: its journal has no header",
-            run.id
-        )));
+        return Err(Failure::of(format_args!("export the run {}: its journal has no header", run.id)));
     };
     match target(args.format, args.out, &run) {
-        Target::Stdout => {
-            output::print(whole(args.format, &transcript)?).doing("print the transcript")?
-        }
+        Target::Stdout => output::print(whole(args.format, &transcript)?).doing("print the transcript")?,
         Target::File(path) => write(&path, &whole(args.format, &transcript)?, &run)?,
         Target::Folder(folder) => {
-            fs::create_dir_all(&folder)
-                .doing(format_args!("make the folder {}", folder.display()))?;
+            fs::create_dir_all(&folder).doing(format_args!("make the folder {}", folder.display()))?;
             for file in transcript.text_files() {
                 write(&folder.join(file.name), &file.content, &run)?;
             }
@@ -107,9 +101,7 @@ fn target(format: Format, out: Option<PathBuf>, run: &RunPlace) -> Target {
         Some(path) if format == Format::Txt => Target::Folder(path),
         None if format == Format::Txt => Target::Folder(run.dir.join("transcript")),
         None => Target::Stdout,
-        Some(path) if path.is_dir() => {
-            Target::File(path.join(format!("{}.{}", run.id, format.extension())))
-        }
+        Some(path) if path.is_dir() => Target::File(path.join(format!("{}.{}", run.id, format.extension()))),
         Some(path) => Target::File(path),
     }
 }
@@ -126,11 +118,7 @@ fn whole(format: Format, transcript: &Transcript<'_>) -> Result<String> {
 
 fn write(path: &Path, content: &str, run: &RunPlace) -> Result {
     let is_journal = path.file_name().is_some_and(|name| name == JOURNAL)
-        || path.canonicalize().is_ok_and(|real| {
-            run.journal()
-                .canonicalize()
-                .is_ok_and(|journal| journal == real)
-        });
+        || path.canonicalize().is_ok_and(|real| run.journal().canonicalize().is_ok_and(|journal| journal == real));
     if is_journal {
         return Err(Failure::usage(format_args!(
             "write the transcript {}: that is a journal's place, and a transcript cannot replace it; name another file",
@@ -146,9 +134,7 @@ fn write(path: &Path, content: &str, run: &RunPlace) -> Result {
 fn caveat(journal: &Journal, run: &RunPlace) -> Option<String> {
     match &journal.chain {
         Chain::Finished => None,
-        Chain::Unfinished { .. } => {
-            Some("note: the run has not ended; this is what was said so far".to_owned())
-        }
+        Chain::Unfinished { .. } => Some("note: the run has not ended; this is what was said so far".to_owned()),
         Chain::Broken { line, reason } => Some(format!(
             "warning: line {line} of {} is broken: {reason}; the transcript ends before it",
             run.journal().display()
@@ -195,8 +181,7 @@ mod tests {
                 files: Vec::new(),
                 forked_from: None,
             };
-            let mut writer =
-                JournalWriter::create(&root.path().join("r1").join(JOURNAL), &header).unwrap();
+            let mut writer = JournalWriter::create(&root.path().join("r1").join(JOURNAL), &header).unwrap();
             for (turn, (agent, text)) in (1..).zip([("Ada", "Alpha."), ("Ben", "Beta.")]) {
                 let message = Message {
                     id: MessageId(turn),
@@ -239,15 +224,11 @@ mod tests {
 
         /// Exports the run with `--format` and `--out`.
         fn export(&self, format: &str, out: Option<&Path>) -> Result {
-            let mut line: Vec<OsString> = ["export", "r1", "--format", format]
-                .map(OsString::from)
-                .to_vec();
+            let mut line: Vec<OsString> = ["export", "r1", "--format", format].map(OsString::from).to_vec();
             if let Some(out) = out {
                 line.extend(["--out".into(), out.into()]);
             }
-            let place = Place {
-                runs: self.root.path().to_owned(),
-            };
+            let place = Place { runs: self.root.path().to_owned() };
             export(Line::parse_from(line).args, &place)
         }
     }
@@ -260,18 +241,8 @@ mod tests {
             ("md", "a.md", "a.md", "# Ada and Ben\n"),
             ("html", "page", "page", "<!DOCTYPE html>"),
             ("html", "folder", "folder/r1.html", "<!DOCTYPE html>"),
-            (
-                "jsonl",
-                "folder",
-                "folder/r1.jsonl",
-                "{\"turn\":1,\"agent\":\"Ada\",\"text\":\"Alpha.\"",
-            ),
-            (
-                "txt",
-                "new/texts",
-                "new/texts/conversation.txt",
-                "Ada and Ben\n",
-            ),
+            ("jsonl", "folder", "folder/r1.jsonl", "{\"turn\":1,\"agent\":\"Ada\",\"text\":\"Alpha.\""),
+            ("txt", "new/texts", "new/texts/conversation.txt", "Ada and Ben\n"),
             ("txt", "new/texts", "new/texts/2-ben.txt", "Ben\n===\n"),
         ] {
             runs.export(format, Some(&runs.path(out))).unwrap();
@@ -280,10 +251,7 @@ mod tests {
         }
         runs.export("txt", None).unwrap();
         let alone = fs::read_to_string(runs.path("r1/transcript/1-ada.txt")).unwrap();
-        assert!(
-            alone.contains("Alpha.") && !alone.contains("Beta."),
-            "{alone}"
-        );
+        assert!(alone.contains("Alpha.") && !alone.contains("Beta."), "{alone}");
         let run = runs.run();
         for format in [Format::Md, Format::Html, Format::Jsonl] {
             assert_eq!(target(format, None, &run), Target::Stdout);
@@ -298,11 +266,7 @@ mod tests {
         let elsewhere = runs.path("journal.jsonl");
         for out in [runs.path("r1").join(JOURNAL), elsewhere.clone()] {
             let failure = runs.export("jsonl", Some(&out)).unwrap_err();
-            assert!(
-                failure.message().contains("that is a journal's place"),
-                "{}",
-                failure.message()
-            );
+            assert!(failure.message().contains("that is a journal's place"), "{}", failure.message());
         }
         #[cfg(unix)]
         {
@@ -318,16 +282,11 @@ mod tests {
     fn what_cannot_be_written_is_said() {
         let runs = Runs::new(true);
         fs::write(runs.path("file"), "").unwrap();
-        for (format, out, message) in [
-            ("md", "none/a.md", "failed to write the transcript"),
-            ("txt", "file", "failed to make the folder"),
-        ] {
+        for (format, out, message) in
+            [("md", "none/a.md", "failed to write the transcript"), ("txt", "file", "failed to make the folder")]
+        {
             let failure = runs.export(format, Some(&runs.path(out))).unwrap_err();
-            assert!(
-                failure.message().starts_with(message),
-                "{}",
-                failure.message()
-            );
+            assert!(failure.message().starts_with(message), "{}", failure.message());
             assert!(failure.message().contains(out), "{}", failure.message());
         }
     }
@@ -336,45 +295,20 @@ mod tests {
     fn what_is_intact_is_exported() {
         let runs = Runs::new(false);
         let journal = || Journal::open(&runs.run().journal()).unwrap();
-        assert!(
-            caveat(&journal(), &runs.run())
-                .unwrap()
-                .starts_with("note: the run has not ended")
-        );
+        assert!(caveat(&journal(), &runs.run()).unwrap().starts_with("note: the run has not ended"));
         let path = runs.path("r1").join(JOURNAL);
         let changed = fs::read_to_string(&path).unwrap().replace("Beta.", "Beth.");
         fs::write(&path, changed).unwrap();
-        assert!(
-            caveat(&journal(), &runs.run())
-                .unwrap()
-                .starts_with("warning: line 3 of ")
-        );
+        assert!(caveat(&journal(), &runs.run()).unwrap().starts_with("warning: line 3 of "));
         let out = runs.path("a.md");
         runs.export("md", Some(&out)).unwrap();
         let written = fs::read_to_string(out).unwrap();
-        assert!(
-            written.contains("Alpha.") && !written.contains("Beth."),
-            "{written}"
-        );
-        assert!(
-            written.contains("the journal is broken at line 3"),
-            "{written}"
-        );
+        assert!(written.contains("Alpha.") && !written.contains("Beth."), "{written}");
+        assert!(written.contains("the journal is broken at line 3"), "{written}");
 
         fs::write(&path, "nonsense\n").unwrap();
-        assert!(
-            runs.export("md", None)
-                .unwrap_err()
-                .message()
-                .contains("line 1")
-        );
+        assert!(runs.export("md", None).unwrap_err().message().contains("line 1"));
         let finished = Runs::new(true);
-        assert_eq!(
-            caveat(
-                &Journal::open(&finished.run().journal()).unwrap(),
-                &finished.run()
-            ),
-            None
-        );
+        assert_eq!(caveat(&Journal::open(&finished.run().journal()).unwrap(), &finished.run()), None);
     }
 }

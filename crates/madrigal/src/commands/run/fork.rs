@@ -89,13 +89,8 @@ impl GoingOn {
         }
         let isa = if header.files.is_empty() { None } else { Some(header.isa.parse().map_err(Failure::of)?) };
         let kv = config.kv.as_deref().map(str::parse).transpose().map_err(Failure::of)?;
-        let local = LocalOptions {
-            threads: self.threads,
-            memory_limit: self.memory_limit,
-            context: config.context,
-            isa,
-            kv,
-        };
+        let local =
+            LocalOptions { threads: self.threads, memory_limit: self.memory_limit, context: config.context, isa, kv };
         Ok(Seating { local, no_stream: self.no_stream, from_record: false })
     }
 }
@@ -141,9 +136,8 @@ pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
 }
 
 fn change_persona(config: &mut ConversationConfig, change: &str, folders: &PersonaFolders) -> Result {
-    let (agent, persona) = change
-        .split_once('=')
-        .ok_or_else(|| Failure::wrong(format!("--persona {change}: write AGENT=PERSONA")))?;
+    let (agent, persona) =
+        change.split_once('=').ok_or_else(|| Failure::wrong(format!("--persona {change}: write AGENT=PERSONA")))?;
     let known: Vec<String> = config.agents.iter().map(|agent| agent.name.clone()).collect();
     let seat = config.agents.iter_mut().find(|known| known.name.eq_ignore_ascii_case(agent)).ok_or_else(|| {
         Failure::wrong(format!("--persona {change}: no agent is called `{agent}`; the agents are {}", known.join(", ")))

@@ -25,8 +25,11 @@ pub(crate) fn list(args: &ListArgs, place: &Place) -> Result {
         anstream::eprintln!("There are no runs in {}; `madrigal talk` makes one.", place.runs.display());
     }
     if !args.json && !runs.is_empty() {
-        output::print(format!("{BOLD}{:<20} {:<17} {:>5}  {:<11} WHO{BOLD:#}\n", "RUN", "STARTED (UTC)", "TURNS", "STATE"))
-            .doing("print")?;
+        output::print(format!(
+            "{BOLD}{:<20} {:<17} {:>5}  {:<11} WHO{BOLD:#}\n",
+            "RUN", "STARTED (UTC)", "TURNS", "STATE"
+        ))
+        .doing("print")?;
     }
     for run in runs {
         let facts = facts(&run);
@@ -34,7 +37,8 @@ pub(crate) fn list(args: &ListArgs, place: &Place) -> Result {
             output::print_json(&facts).doing("print")?;
         } else {
             let text = |key: &str| facts[key].as_str().unwrap_or("").to_owned();
-            let agents: Vec<&str> = facts["agents"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let agents: Vec<&str> =
+                facts["agents"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             let line = format!(
                 "{:<20} {:<17} {:>5}  {:<11} {}\n",
                 text("run"),
@@ -63,9 +67,7 @@ fn facts(run: &RunPlace) -> Value {
         .unwrap_or_default();
     let state = match (&journal.chain, journal.events.last()) {
         (Chain::Broken { .. }, _) => "broken".to_owned(),
-        (Chain::Finished, Some(Event::RunEnded(ended))) => {
-            json!(ended.stopped).as_str().unwrap_or_default().to_owned()
-        }
+        (Chain::Finished, Some(Event::RunEnded(ended))) => json!(ended.stopped).as_str().unwrap_or_default().to_owned(),
         _ => "unfinished".to_owned(),
     };
     json!({

@@ -18,7 +18,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Show a run as it went.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  madrigal run replay latest\n  madrigal run replay latest --speed 2    at twice its pace")]
+#[command(
+    after_help = "Examples:\n  madrigal run replay latest\n  madrigal run replay latest --speed 2    at twice its pace"
+)]
 pub(crate) struct ReplayArgs {
     /// The run
     run: String,

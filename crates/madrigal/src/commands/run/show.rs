@@ -77,9 +77,15 @@ fn describe(event: &Event, config: &madrigal_dialogue::ConversationConfig, text:
             text.push_str(&format!("{DIM}        {} {word}{DIM:#}\n\n", neutral(from)));
         }
         Event::Compaction { agent, dropped, .. } => {
-            text.push_str(&format!("{DIM}        {} messages left {}'s window{DIM:#}\n\n", dropped.len(), neutral(agent)));
+            text.push_str(&format!(
+                "{DIM}        {} messages left {}'s window{DIM:#}\n\n",
+                dropped.len(),
+                neutral(agent)
+            ));
         }
-        Event::Notice { text: notice, .. } => text.push_str(&format!("{DIM}        note: {}{DIM:#}\n\n", neutral(notice))),
+        Event::Notice { text: notice, .. } => {
+            text.push_str(&format!("{DIM}        note: {}{DIM:#}\n\n", neutral(notice)));
+        }
         Event::Retry { agent, attempt, reason, .. } => text.push_str(&format!(
             "{DIM}        {}: attempt {attempt} failed: {}{DIM:#}\n\n",
             neutral(agent),

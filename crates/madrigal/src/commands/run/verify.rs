@@ -145,6 +145,8 @@ fn hold_again(header: &Header, journal: &Journal, args: &VerifyArgs, finding: &m
         .map_err(Failure::of)?;
     finding.tokens_compared = tokens_compared;
     finding.messages_from_tape = messages_from_tape;
-    finding.differences.extend(differences.iter().map(|difference| format!("turn {}: {}", difference.turn, difference.what)));
+    finding
+        .differences
+        .extend(differences.iter().map(|difference| format!("turn {}: {}", difference.turn, difference.what)));
     Ok(())
 }
