@@ -81,11 +81,7 @@ pub(crate) enum Architecture {
 }
 
 impl Architecture {
-    pub(crate) fn load(
-        kind: Kind,
-        shape: &Hyperparameters,
-        weights: &mut Weights,
-    ) -> Result<Self, WeightsError> {
+    pub(crate) fn load(kind: Kind, shape: &Hyperparameters, weights: &mut Weights) -> Result<Self, WeightsError> {
         let loaded = match kind {
             Kind::Llama => Self::Llama(llama::Llama::load(shape, weights)?),
             Kind::Qwen3 => Self::Qwen3(qwen3::Qwen3::load(shape, weights)?),
@@ -105,12 +101,7 @@ impl Architecture {
 
     /// Reads all rows and returns the logits of those that want them, `[wanting rows, vocabulary]`.
     /// `kv` has one entry for each layer.
-    pub(crate) fn forward(
-        &self,
-        kernels: &Kernels,
-        kv: &mut [KvLayer],
-        batch: &Batch<'_>,
-    ) -> Vec<f32> {
+    pub(crate) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Vec<f32> {
         match self {
             Self::Llama(model) => model.forward(kernels, kv, batch),
             Self::Qwen3(model) => model.forward(kernels, kv, batch),
@@ -126,11 +117,7 @@ impl Batch<'_> {
 
     /// Stores every row's key and value, `[rows, width]` each, in its sequence's blocks.
     fn write(&self, kv: &mut KvLayer, keys: &[f32], values: &[f32], width: usize) {
-        let rows = self
-            .rows
-            .iter()
-            .zip(keys.chunks_exact(width))
-            .zip(values.chunks_exact(width));
+        let rows = self.rows.iter().zip(keys.chunks_exact(width)).zip(values.chunks_exact(width));
         for ((row, key), value) in rows {
             let block = self.tables[row.sequence][row.position / self.block_len];
             kv.write(block, row.position % self.block_len, key, value);
@@ -140,33 +127,20 @@ impl Batch<'_> {
     /// Every row with its query, `[rows, width]`: it attends to all positions up to its own.
     fn attending<'a>(&'a self, queries: &'a [f32], width: usize) -> Vec<AttentionRow<'a>> {
         let rows = self.rows.iter().zip(queries.chunks_exact(width));
-        rows.map(|(row, q)| AttentionRow {
-            q,
-            position: row.position,
-            window: None,
-            blocks: self.tables[row.sequence],
-        })
-        .collect()
+        rows.map(|(row, q)| AttentionRow { q, position: row.position, window: None, blocks: self.tables[row.sequence] })
+            .collect()
     }
 
     /// The rows of `x`, `[rows, width]`, that want logits.
     fn wanting(&self, x: &[f32], width: usize) -> Vec<f32> {
         let rows = self.rows.iter().zip(x.chunks_exact(width));
-        rows.filter(|(row, _)| row.wants_logits)
-            .flat_map(|(_, x)| x)
-            .copied()
-            .collect()
+        rows.filter(|(row, _)| row.wants_logits).flat_map(|(_, x)| x).copied().collect()
     }
 }
 
 impl Tensor {
     fn matrix(&self) -> Matrix<'_> {
-        Matrix {
-            kind: self.kind,
-            rows: self.rows,
-            cols: self.columns,
-            data: self.bytes(),
-        }
+        Matrix { kind: self.kind, rows: self.rows, cols: self.columns, data: self.bytes() }
     }
 }
 
@@ -176,10 +150,7 @@ fn rope_table(shape: &Hyperparameters, divisors: Option<&[f32]>) -> RopeTable {
     for (frequency, divisor) in frequencies.iter_mut().zip(divisors.unwrap_or_default()) {
         *frequency /= f64::from(*divisor);
     }
-    let frequencies: Vec<f32> = frequencies
-        .into_iter()
-        .map(|frequency| frequency as f32)
-        .collect();
+    let frequencies: Vec<f32> = frequencies.into_iter().map(|frequency| frequency as f32).collect();
     RopeTable::new(&frequencies, shape.context, 1.0)
 }
 

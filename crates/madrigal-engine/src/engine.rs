@@ -142,20 +142,14 @@ pub enum Positions {
 
 impl Engine {
     /// Starts the thread that owns `model`.
-    pub fn start(
-        model: impl Into<Arc<Model>>,
-        options: EngineOptions,
-    ) -> Result<Self, EngineError> {
+    pub fn start(model: impl Into<Arc<Model>>, options: EngineOptions) -> Result<Self, EngineError> {
         let model = model.into();
         let shape = model.hyperparameters();
         let window = match options.context {
             None => shape.context,
             Some(context) if context > 0 && context <= shape.context => context,
             Some(context) => {
-                return Err(EngineError::Context {
-                    context,
-                    longest: shape.context,
-                });
+                return Err(EngineError::Context { context, longest: shape.context });
             }
         };
         let isa = options.isa.unwrap_or_else(Isa::detect);
@@ -167,51 +161,27 @@ impl Engine {
 
         let kv = options.kv.unwrap_or(model.default_kv());
         let (kv_heads, head_dim) = (shape.kv_heads, shape.head_dim);
-        let kv_shape = KvShape {
-            kind: kv,
-            kv_heads,
-            head_dim,
-            block_len: BLOCK_LEN,
-        };
+        let kv_shape = KvShape { kind: kv, kv_heads, head_dim, block_len: BLOCK_LEN };
         let block_bytes = (kv_shape.block_bytes() * shape.layers) as u64;
         let most_blocks = match options.memory_limit {
             None => usize::MAX,
             Some(limit) => {
                 let weights = model.weight_bytes();
-                let left = limit
-                    .checked_sub(weights)
-                    .ok_or(EngineError::Weights { weights, limit })?;
+                let left = limit.checked_sub(weights).ok_or(EngineError::Weights { weights, limit })?;
                 usize::try_from(left / block_bytes).unwrap_or(usize::MAX)
             }
         };
         let cache = KvCache::new(kv_shape, shape.layers, most_blocks);
 
         let (commands, received) = mpsc::channel();
-        let worker = Worker::new(
-            Arc::clone(&model),
-            kernels,
-            cache,
-            window,
-            block_bytes,
-            received,
-        );
+        let worker = Worker::new(Arc::clone(&model), kernels, cache, window, block_bytes, received);
         thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())
             .map_err(|source| EngineError::Thread { source })?;
         let next_sequence = AtomicU64::new(0);
-        let shared = Shared {
-            model,
-            window,
-            isa,
-            threads,
-            kv,
-            next_sequence,
-            commands,
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let shared = Shared { model, window, isa, threads, kv, next_sequence, commands };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// A new, empty sequence.
@@ -254,10 +224,7 @@ impl Engine {
 impl Sequence {
     fn new(shared: &Arc<Shared>) -> Self {
         let id = shared.next_sequence.fetch_add(1, Ordering::Relaxed);
-        Self {
-            id,
-            shared: Arc::clone(shared),
-        }
+        Self { id, shared: Arc::clone(shared) }
     }
 
     /// Reads `ids` and continues them. Errors come out of the returned stream.
@@ -266,52 +233,26 @@ impl Sequence {
         let (sender, events) = tokio_mpsc::unbounded_channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let cancel = Arc::clone(&cancelled);
-        let command = Command::Generate {
-            sequence: self.id,
-            ids: ids.to_vec(),
-            request,
-            events: sender,
-            cancelled: cancel,
-        };
+        let command =
+            Command::Generate { sequence: self.id, ids: ids.to_vec(), request, events: sender, cancelled: cancel };
         // If the thread is gone the command is dropped with its sender, and the stream says so.
         let _ = self.shared.commands.send(command);
-        Generation {
-            events,
-            cancelled,
-            ended: false,
-        }
+        Generation { events, cancelled, ended: false }
     }
 
     /// The logits after the last of `ids`, or after each of them.
     pub async fn logits(&self, ids: &[u32], positions: Positions) -> Result<Vec<f32>, EngineError> {
-        self.ask_logits(ids, positions)
-            .await
-            .unwrap_or(Err(EngineError::Stopped))
+        self.ask_logits(ids, positions).await.unwrap_or(Err(EngineError::Stopped))
     }
 
     /// [`Self::logits`] for callers outside of async code; inside it would panic.
-    pub fn blocking_logits(
-        &self,
-        ids: &[u32],
-        positions: Positions,
-    ) -> Result<Vec<f32>, EngineError> {
-        self.ask_logits(ids, positions)
-            .blocking_recv()
-            .unwrap_or(Err(EngineError::Stopped))
+    pub fn blocking_logits(&self, ids: &[u32], positions: Positions) -> Result<Vec<f32>, EngineError> {
+        self.ask_logits(ids, positions).blocking_recv().unwrap_or(Err(EngineError::Stopped))
     }
 
-    fn ask_logits(
-        &self,
-        ids: &[u32],
-        positions: Positions,
-    ) -> oneshot::Receiver<Result<Vec<f32>, EngineError>> {
+    fn ask_logits(&self, ids: &[u32], positions: Positions) -> oneshot::Receiver<Result<Vec<f32>, EngineError>> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Logits {
-            sequence: self.id,
-            ids: ids.to_vec(),
-            positions,
-            reply,
-        };
+        let command = Command::Logits { sequence: self.id, ids: ids.to_vec(), positions, reply };
         // As in `generate`.
         let _ = self.shared.commands.send(command);
         answer
@@ -322,21 +263,14 @@ impl Sequence {
     #[must_use]
     pub fn fork(&self, at: usize) -> Self {
         let fork = Self::new(&self.shared);
-        let _ = self.shared.commands.send(Command::Fork {
-            from: self.id,
-            to: fork.id,
-            at,
-        });
+        let _ = self.shared.commands.send(Command::Fork { from: self.id, to: fork.id, at });
         fork
     }
 }
 
 impl Drop for Sequence {
     fn drop(&mut self) {
-        let _ = self
-            .shared
-            .commands
-            .send(Command::Close { sequence: self.id });
+        let _ = self.shared.commands.send(Command::Close { sequence: self.id });
     }
 }
 

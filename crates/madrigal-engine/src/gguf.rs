@@ -160,10 +160,7 @@ pub enum Defect {
 impl Gguf {
     /// Maps the file and reads its tables.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        let file = MappedFile::open(path).map_err(|source| GgufError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = MappedFile::open(path).map_err(|source| GgufError::Open { path: path.to_owned(), source })?;
         Self::read(path, file)
     }
 
@@ -176,20 +173,13 @@ impl Gguf {
         let length = file.len() as u64;
         let mut reader = Reader::new(&file);
         let parsed = parse_tables(&mut reader);
-        let (version, metadata, tensors) =
-            parsed.map_err(|(offset, defect)| GgufError::Malformed {
-                path: path.to_owned(),
-                offset,
-                length,
-                defect,
-            })?;
-        Ok(Self {
+        let (version, metadata, tensors) = parsed.map_err(|(offset, defect)| GgufError::Malformed {
             path: path.to_owned(),
-            file,
-            version,
-            metadata,
-            tensors,
-        })
+            offset,
+            length,
+            defect,
+        })?;
+        Ok(Self { path: path.to_owned(), file, version, metadata, tensors })
     }
 
     /// The file's path.
@@ -223,8 +213,7 @@ impl Gguf {
         want: &str,
         read: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<T, GgufError> {
-        self.optional(key, want, read)?
-            .ok_or_else(|| self.metadata_error(format!("key `{key}` ({want}) is missing")))
+        self.optional(key, want, read)?.ok_or_else(|| self.metadata_error(format!("key `{key}` ({want}) is missing")))
     }
 
     /// The value of a key that may be absent but, where present, must be of the wanted type.
@@ -236,25 +225,20 @@ impl Gguf {
     ) -> Result<Option<T>, GgufError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(value) => read(value).map(Some).ok_or_else(|| {
-                self.metadata_error(format!("key `{key}` must be {want}, it is {value}"))
-            }),
+            Some(value) => read(value)
+                .map(Some)
+                .ok_or_else(|| self.metadata_error(format!("key `{key}` must be {want}, it is {value}"))),
         }
     }
 
     fn metadata_error(&self, problem: String) -> GgufError {
-        GgufError::Metadata {
-            path: self.path.clone(),
-            problem,
-        }
+        GgufError::Metadata { path: self.path.clone(), problem }
     }
 }
 
 type Parsed<T> = Result<T, (u64, Defect)>;
 
-fn parse_tables(
-    reader: &mut Reader<'_>,
-) -> Parsed<(u32, BTreeMap<String, Value>, Vec<TensorInfo>)> {
+fn parse_tables(reader: &mut Reader<'_>) -> Parsed<(u32, BTreeMap<String, Value>, Vec<TensorInfo>)> {
     let version = parse_version(reader)?;
     let tensor_count = reader.u64("the tensor count")?;
     let key_count = reader.u64("the key count")?;
@@ -295,19 +279,14 @@ fn parse_tables(
         .into_iter()
         .map(|row| {
             let at = row.at;
-            row.locate(data_start, alignment, length)
-                .map_err(|defect| (at, defect))
+            row.locate(data_start, alignment, length).map_err(|defect| (at, defect))
         })
         .collect::<Parsed<_>>()?;
     Ok((version, metadata, tensors))
 }
 
 fn parse_version(reader: &mut Reader<'_>) -> Parsed<u32> {
-    if reader
-        .bytes(4, "the magic")
-        .map_err(|_| (0, Defect::Magic))?
-        != b"GGUF"
-    {
+    if reader.bytes(4, "the magic").map_err(|_| (0, Defect::Magic))? != b"GGUF" {
         return Err((0, Defect::Magic));
     }
     match reader.u32("the version")? {
@@ -322,13 +301,7 @@ fn parse_name(reader: &mut Reader<'_>, what: &str) -> Parsed<String> {
     let start = reader.offset();
     let length = reader.peek_u64().unwrap_or_default();
     if length > MAX_KEY_BYTES && length <= reader.left() {
-        return Err((
-            start,
-            Defect::LongKey {
-                what: what.to_owned(),
-                length,
-            },
-        ));
+        return Err((start, Defect::LongKey { what: what.to_owned(), length }));
     }
     reader.string(what).map(str::to_owned)
 }
@@ -352,35 +325,16 @@ impl TensorRow {
             let problem = format!("it has {dimensions} dimensions, more than {MAX_DIMENSIONS}");
             return Err((at, Defect::Tensor { name, problem }));
         }
-        let shape = (0..dimensions)
-            .map(|_| reader.u64(&what))
-            .collect::<Parsed<Vec<_>>>()?;
+        let shape = (0..dimensions).map(|_| reader.u64(&what)).collect::<Parsed<Vec<_>>>()?;
         let kind = GgmlType(reader.u32(&what)?);
         let offset = reader.u64(&what)?;
-        Ok(Self {
-            at,
-            name,
-            shape,
-            kind,
-            offset,
-        })
+        Ok(Self { at, name, shape, kind, offset })
     }
 
     fn locate(self, data_start: u64, alignment: u64, length: u64) -> Result<TensorInfo, Defect> {
-        let Self {
-            name,
-            shape,
-            kind,
-            offset,
-            ..
-        } = self;
+        let Self { name, shape, kind, offset, .. } = self;
         match byte_range(&shape, kind, offset, data_start, alignment, length) {
-            Ok(range) => Ok(TensorInfo {
-                name,
-                shape,
-                kind,
-                range,
-            }),
+            Ok(range) => Ok(TensorInfo { name, shape, kind, range }),
             Err(problem) => Err(Defect::Tensor { name, problem }),
         }
     }
@@ -395,28 +349,19 @@ fn byte_range(
     length: u64,
 ) -> Result<Range<usize>, String> {
     if !offset.is_multiple_of(alignment) {
-        return Err(format!(
-            "its offset {offset} is no multiple of the alignment {alignment}"
-        ));
+        return Err(format!("its offset {offset} is no multiple of the alignment {alignment}"));
     }
     let overflow = || format!("its shape {shape:?} overflows");
-    let elements = shape
-        .iter()
-        .try_fold(1_u64, |product, &size| product.checked_mul(size))
-        .ok_or_else(overflow)?;
+    let elements = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size)).ok_or_else(overflow)?;
     let bytes = match kind.block() {
         // Readers refuse the type by name; without a block size there is no length to check.
         None => 0,
         Some((block_elements, block_bytes)) => {
             let columns = shape.first().copied().unwrap_or(1);
             if !columns.is_multiple_of(block_elements) {
-                return Err(format!(
-                    "its row of {columns} is no multiple of {kind}'s block of {block_elements}"
-                ));
+                return Err(format!("its row of {columns} is no multiple of {kind}'s block of {block_elements}"));
             }
-            (elements / block_elements)
-                .checked_mul(block_bytes)
-                .ok_or_else(overflow)?
+            (elements / block_elements).checked_mul(block_bytes).ok_or_else(overflow)?
         }
     };
     let past_end = || {
@@ -425,10 +370,7 @@ fn byte_range(
         )
     };
     let start = data_start.checked_add(offset).ok_or_else(past_end)?;
-    let end = start
-        .checked_add(bytes)
-        .filter(|&end| end <= length)
-        .ok_or_else(past_end)?;
+    let end = start.checked_add(bytes).filter(|&end| end <= length).ok_or_else(past_end)?;
     let start = usize::try_from(start).map_err(|_| past_end())?;
     let end = usize::try_from(end).map_err(|_| past_end())?;
     Ok(start..end)

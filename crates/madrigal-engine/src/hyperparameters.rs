@@ -127,22 +127,11 @@ impl Hyperparameters {
         let frequencies = (0..pairs).map(|pair| 1.0 / libm::pow(theta, pair as f64 / pairs as f64));
         match self.rope.scaling {
             RopeScaling::None => frequencies.collect(),
-            RopeScaling::Linear { factor } => frequencies
-                .map(|frequency| frequency / f64::from(factor))
-                .collect(),
-            RopeScaling::Llama3 {
-                factor,
-                low_frequency_factor,
-                high_frequency_factor,
-                original_context,
-            } => {
-                let (low, high) = (
-                    f64::from(low_frequency_factor),
-                    f64::from(high_frequency_factor),
-                );
+            RopeScaling::Linear { factor } => frequencies.map(|frequency| frequency / f64::from(factor)).collect(),
+            RopeScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_context } => {
+                let (low, high) = (f64::from(low_frequency_factor), f64::from(high_frequency_factor));
                 let stretch = |frequency: f64| {
-                    let turns =
-                        f64::from(original_context) * frequency / (2.0 * std::f64::consts::PI);
+                    let turns = f64::from(original_context) * frequency / (2.0 * std::f64::consts::PI);
                     let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                     keep * frequency + (1.0 - keep) * frequency / f64::from(factor)
                 };
@@ -155,10 +144,7 @@ impl Hyperparameters {
     fn checked(self, path: &Path) -> Result<Self, HyperparameterError> {
         match self.problem() {
             None => Ok(self),
-            Some(problem) => Err(HyperparameterError::Invalid {
-                path: path.to_owned(),
-                problem,
-            }),
+            Some(problem) => Err(HyperparameterError::Invalid { path: path.to_owned(), problem }),
         }
     }
 
@@ -173,50 +159,27 @@ impl Hyperparameters {
             ("feed-forward size", self.feed_forward),
             ("context length", self.context),
         ];
-        if let Some((what, size)) = sizes
-            .into_iter()
-            .find(|&(_, size)| size == 0 || size > LARGEST_SIZE)
-        {
-            return Some(format!(
-                "the {what} is {size}; it must be from 1 to {LARGEST_SIZE}"
-            ));
+        if let Some((what, size)) = sizes.into_iter().find(|&(_, size)| size == 0 || size > LARGEST_SIZE) {
+            return Some(format!("the {what} is {size}; it must be from 1 to {LARGEST_SIZE}"));
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
-            let Self {
-                heads, kv_heads, ..
-            } = self;
-            return Some(format!(
-                "{heads} heads cannot share {kv_heads} key-value heads evenly"
-            ));
+            let Self { heads, kv_heads, .. } = self;
+            return Some(format!("{heads} heads cannot share {kv_heads} key-value heads evenly"));
         }
         if !self.head_dim.is_multiple_of(2) {
-            return Some(format!(
-                "the head size {} is odd; rotary positions need pairs",
-                self.head_dim
-            ));
+            return Some(format!("the head size {} is odd; rotary positions need pairs", self.head_dim));
         }
         let positive = |value: f32| value.is_finite() && value > 0.0;
         if !positive(self.rms_epsilon) {
-            return Some(format!(
-                "the norm's epsilon is {}; it must be finite and above 0",
-                self.rms_epsilon
-            ));
+            return Some(format!("the norm's epsilon is {}; it must be finite and above 0", self.rms_epsilon));
         }
         if !positive(self.rope.theta) {
-            return Some(format!(
-                "the rotary base is {}; it must be finite and above 0",
-                self.rope.theta
-            ));
+            return Some(format!("the rotary base is {}; it must be finite and above 0", self.rope.theta));
         }
         let scaling = match self.rope.scaling {
             RopeScaling::None => true,
             RopeScaling::Linear { factor } => positive(factor),
-            RopeScaling::Llama3 {
-                factor,
-                low_frequency_factor,
-                high_frequency_factor,
-                original_context,
-            } => {
+            RopeScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_context } => {
                 positive(factor)
                     && positive(low_frequency_factor)
                     && positive(original_context)
@@ -224,12 +187,7 @@ impl Hyperparameters {
                     && high_frequency_factor > low_frequency_factor
             }
         };
-        (!scaling).then(|| {
-            format!(
-                "the rotary scaling {:?} has numbers out of range",
-                self.rope.scaling
-            )
-        })
+        (!scaling).then(|| format!("the rotary scaling {:?} has numbers out of range", self.rope.scaling))
     }
 }
 

@@ -74,19 +74,14 @@ impl KvCache {
 
     /// Blocks that nobody holds and nobody was promised.
     pub(crate) fn available(&self) -> usize {
-        self.most_blocks
-            .saturating_sub(self.used())
-            .saturating_sub(self.promised)
+        self.most_blocks.saturating_sub(self.used()).saturating_sub(self.promised)
     }
 
     /// Keeps `blocks` for a request; nothing is allocated yet.
     pub(crate) fn promise(&mut self, blocks: usize) -> Result<(), OutOfBlocks> {
         let available = self.available();
         if blocks > available {
-            return Err(OutOfBlocks {
-                needed: blocks,
-                available,
-            });
+            return Err(OutOfBlocks { needed: blocks, available });
         }
         self.promised += blocks;
         Ok(())
@@ -99,9 +94,7 @@ impl KvCache {
 
     /// How many blocks `table` must take to grow to `length` tokens from its present length.
     pub(crate) fn needed(&self, table: &Table, length: usize) -> usize {
-        let new = length
-            .div_ceil(BLOCK_LEN)
-            .saturating_sub(table.blocks.len());
+        let new = length.div_ceil(BLOCK_LEN).saturating_sub(table.blocks.len());
         let grows = length > table.tokens.len();
         new + usize::from(grows && self.must_copy_last(table))
     }
@@ -121,10 +114,7 @@ impl KvCache {
         for &block in &blocks {
             self.references[block as usize] += 1;
         }
-        Table {
-            tokens: table.tokens[..length].to_vec(),
-            blocks,
-        }
+        Table { tokens: table.tokens[..length].to_vec(), blocks }
     }
 
     /// Forgets all tokens from place `length` on.
@@ -143,12 +133,7 @@ impl KvCache {
     }
 
     /// Makes room for one more token at the end, in a block that `table` alone holds. Blocks come out of `promise` first.
-    pub(crate) fn push(
-        &mut self,
-        table: &mut Table,
-        token: u32,
-        promise: &mut usize,
-    ) -> Result<(), OutOfBlocks> {
+    pub(crate) fn push(&mut self, table: &mut Table, token: u32, promise: &mut usize) -> Result<(), OutOfBlocks> {
         if table.tokens.len().is_multiple_of(BLOCK_LEN) {
             let block = self.take(promise)?;
             table.blocks.push(block);
@@ -171,10 +156,7 @@ impl KvCache {
             *promise -= 1;
             self.promised -= 1;
         } else if self.available() == 0 {
-            return Err(OutOfBlocks {
-                needed: 1,
-                available: 0,
-            });
+            return Err(OutOfBlocks { needed: 1, available: 0 });
         }
         let block = match self.free.pop() {
             Some(block) => block,
@@ -187,9 +169,7 @@ impl KvCache {
     /// Allocates blocks and returns the first of them.
     fn grow(&mut self) -> u32 {
         let first = self.references.len();
-        let total = (first + (first / 4).max(GROWTH))
-            .min(self.most_blocks)
-            .max(first + 1);
+        let total = (first + (first / 4).max(GROWTH)).min(self.most_blocks).max(first + 1);
         for layer in &mut self.layers {
             layer.resize(total);
         }
@@ -215,12 +195,7 @@ mod tests {
 
     use super::*;
 
-    const SHAPE: KvShape = KvShape {
-        kind: KvType::F32,
-        kv_heads: 1,
-        head_dim: 2,
-        block_len: BLOCK_LEN,
-    };
+    const SHAPE: KvShape = KvShape { kind: KvType::F32, kv_heads: 1, head_dim: 2, block_len: BLOCK_LEN };
 
     fn cache(most_blocks: usize) -> KvCache {
         KvCache::new(SHAPE, 2, most_blocks)
@@ -260,13 +235,7 @@ mod tests {
     fn the_limit_is_kept_before_anything_is_allocated() {
         let mut cache = cache(3);
         let mut table = Table::default();
-        assert_eq!(
-            cache.promise(4),
-            Err(OutOfBlocks {
-                needed: 4,
-                available: 3
-            })
-        );
+        assert_eq!(cache.promise(4), Err(OutOfBlocks { needed: 4, available: 3 }));
         let mut promise = 2;
         cache.promise(promise).unwrap();
         assert_eq!(cache.available(), 1);
@@ -275,13 +244,7 @@ mod tests {
         }
         assert_eq!((promise, cache.used(), cache.available()), (0, 2, 1));
         push_all(&mut cache, &mut table, 64..96);
-        assert_eq!(
-            cache.push(&mut table, 96, &mut 0),
-            Err(OutOfBlocks {
-                needed: 1,
-                available: 0
-            })
-        );
+        assert_eq!(cache.push(&mut table, 96, &mut 0), Err(OutOfBlocks { needed: 1, available: 0 }));
         assert_eq!(table.tokens().len(), 96);
         cache.truncate(&mut table, 64);
         assert_eq!(cache.available(), 1);

@@ -10,12 +10,12 @@ mod kv_cache;
 pub mod mapped_file;
 pub mod model;
 pub mod sampling;
-pub mod tokenizer;
 pub mod template;
+pub mod tokenizer;
 pub mod weights;
 
 pub use engine::{
-    Engine, EngineError, EngineOptions, Finish, GenerateRequest, Generated, Generation, GenerateEvent, Positions,
+    Engine, EngineError, EngineOptions, Finish, GenerateEvent, GenerateRequest, Generated, Generation, Positions,
     Sequence,
 };
 pub use madrigal_kernels::{Isa, KvType};

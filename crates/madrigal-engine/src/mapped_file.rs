@@ -24,18 +24,12 @@ impl MappedFile {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         if metadata.len() == 0 {
             return Ok(Self::from_bytes(Vec::new()));
         }
-        #[expect(
-            unsafe_code,
-            reason = "mapping is the only way to load weights without a second copy in memory"
-        )]
+        #[expect(unsafe_code, reason = "mapping is the only way to load weights without a second copy in memory")]
         // SAFETY: the mapping is private to this struct, read-only, and unmapped only when the last clone is gone. Every
         // bit pattern is a valid `u8`. What remains is that another process may change or truncate the file while it is
         // mapped: a change shows as wrong numbers, a truncation as a fault of this process, as in every program that maps

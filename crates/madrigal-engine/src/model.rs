@@ -40,11 +40,7 @@ impl Model {
     ///
     /// Weights are mapped, not read: opening takes little time and memory whatever their size.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        if path.is_dir() {
-            Self::open_folder(path)
-        } else {
-            Self::open_gguf(path)
-        }
+        if path.is_dir() { Self::open_folder(path) } else { Self::open_gguf(path) }
     }
 
     fn open_gguf(path: &Path) -> Result<Self, OpenError> {
@@ -52,12 +48,7 @@ impl Model {
         let name = gguf.require("general.architecture", "a text", Value::as_str)?;
         let kind = Kind::from_gguf_name(name).ok_or_else(|| OpenError::unsupported(path, name))?;
         let mut weights = Weights::from_gguf(&gguf);
-        let shape = from_gguf(
-            &gguf,
-            name,
-            kind.gguf_rope_style(),
-            weights.rows("token_embd.weight"),
-        )?;
+        let shape = from_gguf(&gguf, name, kind.gguf_rope_style(), weights.rows("token_embd.weight"))?;
         let parts = Parts {
             kind,
             architecture: Architecture::load(kind, &shape, &mut weights)?,
@@ -163,15 +154,8 @@ impl Model {
     pub fn default_kv(&self) -> KvType {
         // Rounding keys and values of F16 weights to BF16 moves logits by more than the weights' own rounding does.
         let precise = [BlockType::F32.name(), BlockType::F16.name()];
-        let all_precise = self
-            .quants
-            .iter()
-            .all(|quant| precise.contains(&quant.kind.as_str()));
-        if all_precise {
-            KvType::F32
-        } else {
-            KvType::Bf16
-        }
+        let all_precise = self.quants.iter().all(|quant| precise.contains(&quant.kind.as_str()));
+        if all_precise { KvType::F32 } else { KvType::Bf16 }
     }
 
     pub(crate) fn architecture(&self) -> &Architecture {
@@ -193,15 +177,7 @@ struct Parts {
 impl Parts {
     /// Adds up the tensors and checks what only weights and tokenizer together show.
     fn join(self, path: &Path) -> Result<Model, OpenError> {
-        let Self {
-            kind,
-            shape,
-            architecture,
-            weights,
-            tokenizer,
-            template,
-            files,
-        } = self;
+        let Self { kind, shape, architecture, weights, tokenizer, template, files } = self;
         let (path, tokens, rows) = (path.to_owned(), tokenizer.vocab_size(), shape.vocabulary);
         if tokens > rows {
             return Err(OpenError::Vocabulary { path, tokens, rows });
@@ -209,16 +185,6 @@ impl Parts {
         let quants = info::quants(&weights);
         let weight_bytes = quants.iter().map(|quant| quant.bytes).sum();
         let (tokenizer, template) = (Arc::new(tokenizer), Arc::new(template));
-        Ok(Model {
-            path,
-            kind,
-            shape,
-            architecture,
-            tokenizer,
-            template,
-            files,
-            weight_bytes,
-            quants,
-        })
+        Ok(Model { path, kind, shape, architecture, tokenizer, template, files, weight_bytes, quants })
     }
 }

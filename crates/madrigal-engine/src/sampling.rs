@@ -83,9 +83,7 @@ pub enum SamplerError {
         vocabulary: usize,
     },
     /// The model computed no number.
-    #[error(
-        "sample a token: the logit of token {id} is {value}; the weights are damaged or overflow"
-    )]
+    #[error("sample a token: the logit of token {id} is {value}; the weights are damaged or overflow")]
     Logit {
         /// The token.
         id: u32,
@@ -111,66 +109,29 @@ impl SamplerConfig {
     /// Always the likeliest token.
     #[must_use]
     pub fn greedy() -> Self {
-        Self {
-            temperature: 0.0,
-            ..Self::default()
-        }
+        Self { temperature: 0.0, ..Self::default() }
     }
 
     /// Checks every setting's range, for a vocabulary of this size.
     pub fn validate(&self, vocabulary: usize) -> Result<(), SamplerError> {
         let finite = f32::is_finite;
         let checks: [(&'static str, f32, bool, &'static str); 7] = [
-            (
-                "temperature",
-                self.temperature,
-                finite(self.temperature) && self.temperature >= 0.0,
-                "0 or more",
-            ),
-            (
-                "top_p",
-                self.top_p,
-                self.top_p > 0.0 && self.top_p <= 1.0,
-                "above 0 and at most 1",
-            ),
-            (
-                "min_p",
-                self.min_p,
-                (0.0..=1.0).contains(&self.min_p),
-                "from 0 to 1",
-            ),
-            (
-                "typical_p",
-                self.typical_p,
-                self.typical_p > 0.0 && self.typical_p <= 1.0,
-                "above 0 and at most 1",
-            ),
+            ("temperature", self.temperature, finite(self.temperature) && self.temperature >= 0.0, "0 or more"),
+            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1"),
+            ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "from 0 to 1"),
+            ("typical_p", self.typical_p, self.typical_p > 0.0 && self.typical_p <= 1.0, "above 0 and at most 1"),
             (
                 "repetition_penalty",
                 self.repetition_penalty,
                 finite(self.repetition_penalty) && self.repetition_penalty > 0.0,
                 "above 0",
             ),
-            (
-                "frequency_penalty",
-                self.frequency_penalty,
-                finite(self.frequency_penalty),
-                "finite",
-            ),
-            (
-                "presence_penalty",
-                self.presence_penalty,
-                finite(self.presence_penalty),
-                "finite",
-            ),
+            ("frequency_penalty", self.frequency_penalty, finite(self.frequency_penalty), "finite"),
+            ("presence_penalty", self.presence_penalty, finite(self.presence_penalty), "finite"),
         ];
         for (setting, value, good, range) in checks {
             if !good {
-                return Err(SamplerError::Setting {
-                    setting,
-                    value,
-                    range,
-                });
+                return Err(SamplerError::Setting { setting, value, range });
             }
         }
         if let Some(dry) = &self.dry {
@@ -181,11 +142,7 @@ impl SamplerConfig {
                 return Err(SamplerError::BiasId { id, vocabulary });
             }
             if bias.is_nan() || bias == f32::INFINITY {
-                return Err(SamplerError::Setting {
-                    setting: "logit_bias",
-                    value: bias,
-                    range: "finite or -inf",
-                });
+                return Err(SamplerError::Setting { setting: "logit_bias", value: bias, range: "finite or -inf" });
             }
         }
         Ok(())
@@ -194,28 +151,13 @@ impl SamplerConfig {
     /// Draws the token after `history` (prompt and reply so far) from `logits`; `index` counts the reply's tokens from 0.
     ///
     /// `logits` are changed.
-    pub fn sample(
-        &self,
-        logits: &mut [f32],
-        history: &[u32],
-        key: DrawKey,
-        index: u64,
-    ) -> Result<u32, SamplerError> {
-        if let Some((id, &value)) = logits
-            .iter()
-            .enumerate()
-            .find(|(_, logit)| !logit.is_finite())
-        {
-            return Err(SamplerError::Logit {
-                id: id as u32,
-                value,
-            });
+    pub fn sample(&self, logits: &mut [f32], history: &[u32], key: DrawKey, index: u64) -> Result<u32, SamplerError> {
+        if let Some((id, &value)) = logits.iter().enumerate().find(|(_, logit)| !logit.is_finite()) {
+            return Err(SamplerError::Logit { id: id as u32, value });
         }
         for &(id, bias) in &self.logit_bias {
             let vocabulary = logits.len();
-            *logits
-                .get_mut(id as usize)
-                .ok_or(SamplerError::BiasId { id, vocabulary })? += bias;
+            *logits.get_mut(id as usize).ok_or(SamplerError::BiasId { id, vocabulary })? += bias;
         }
         penalties::apply(self, logits, history);
         if let Some(dry) = &self.dry {
@@ -238,19 +180,12 @@ impl SamplerConfig {
     fn candidates(&self, logits: &[f32], highest: f32) -> Vec<Candidate> {
         let temperature = f64::from(self.temperature);
         let highest = f64::from(highest);
-        let allowed = logits
-            .iter()
-            .enumerate()
-            .filter(|(_, logit)| **logit > f32::NEG_INFINITY);
+        let allowed = logits.iter().enumerate().filter(|(_, logit)| **logit > f32::NEG_INFINITY);
         allowed
             .map(|(id, &logit)| {
                 // Subtracting before dividing keeps a tiny temperature from overflowing.
                 let logit = (f64::from(logit) - highest) / temperature;
-                Candidate {
-                    id: id as u32,
-                    logit,
-                    weight: libm::exp(logit),
-                }
+                Candidate { id: id as u32, logit, weight: libm::exp(logit) }
             })
             .collect()
     }
@@ -280,9 +215,5 @@ fn draw(candidates: &mut [Candidate], at: f64) -> Option<u32> {
         }
     }
     // Reached only if rounding lets `target` meet the last sum: the last token that has any weight.
-    candidates
-        .iter()
-        .rev()
-        .find(|candidate| candidate.weight > 0.0)
-        .map(|candidate| candidate.id)
+    candidates.iter().rev().find(|candidate| candidate.weight > 0.0).map(|candidate| candidate.id)
 }

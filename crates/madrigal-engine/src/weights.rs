@@ -152,12 +152,7 @@ impl Weights {
             };
             (tensor.name.clone(), stored)
         });
-        Self {
-            path: gguf.path().to_owned(),
-            naming: Naming::Gguf,
-            tensors: tensors.collect(),
-            taken: BTreeSet::new(),
-        }
+        Self { path: gguf.path().to_owned(), naming: Naming::Gguf, tensors: tensors.collect(), taken: BTreeSet::new() }
     }
 
     /// The tensors of a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
@@ -169,38 +164,23 @@ impl Weights {
             let file = SafetensorsFile::open(path)?;
             for (name, stored) in file.tensors {
                 if tensors.insert(name.clone(), stored).is_some() {
-                    let problem =
-                        format!("tensor `{name}` stands in another file of the model too");
-                    return Err(WeightsError::Malformed {
-                        path: path.clone(),
-                        problem,
-                    });
+                    let problem = format!("tensor `{name}` stands in another file of the model too");
+                    return Err(WeightsError::Malformed { path: path.clone(), problem });
                 }
             }
         }
-        let weights = Self {
-            path: folder.to_owned(),
-            naming: Naming::HuggingFace,
-            tensors,
-            taken: BTreeSet::new(),
-        };
+        let weights = Self { path: folder.to_owned(), naming: Naming::HuggingFace, tensors, taken: BTreeSet::new() };
         Ok((weights, files))
     }
 
     /// Whether a tensor of this (GGUF) name is there.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.name_in_file(name)
-            .is_some_and(|name| self.tensors.contains_key(&name))
+        self.name_in_file(name).is_some_and(|name| self.tensors.contains_key(&name))
     }
 
     /// A matrix of exactly this shape, by its GGUF name.
-    pub fn matrix(
-        &mut self,
-        name: &str,
-        rows: usize,
-        columns: usize,
-    ) -> Result<Tensor, WeightsError> {
+    pub fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Tensor, WeightsError> {
         self.take(name, &[rows, columns])
     }
 
@@ -215,26 +195,17 @@ impl Weights {
     /// [`Self::vector`] whose values must all be finite and above 0.
     pub fn positive_vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, WeightsError> {
         let values = self.vector(name, length)?;
-        match values
-            .iter()
-            .find(|value| !(value.is_finite() && **value > 0.0))
-        {
+        match values.iter().find(|value| !(value.is_finite() && **value > 0.0)) {
             None => Ok(values),
             Some(value) => Err(WeightsError::Malformed {
                 path: self.path.clone(),
-                problem: format!(
-                    "tensor `{name}` holds {value}; its values must be finite and above 0"
-                ),
+                problem: format!("tensor `{name}` holds {value}; its values must be finite and above 0"),
             }),
         }
     }
 
     /// The output matrix: its own, or the embedding where the two are tied.
-    pub fn head(
-        &mut self,
-        shape: &Hyperparameters,
-        embedding: &Tensor,
-    ) -> Result<Tensor, WeightsError> {
+    pub fn head(&mut self, shape: &Hyperparameters, embedding: &Tensor) -> Result<Tensor, WeightsError> {
         const OUTPUT: &str = "output.weight";
         if shape.tied.unwrap_or_else(|| !self.has(OUTPUT)) {
             // Some checkpoints store the tied matrix a second time.
@@ -260,11 +231,7 @@ impl Weights {
         });
         match unexpected {
             None => Ok(()),
-            Some(name) => Err(WeightsError::Unexpected {
-                path: self.path.clone(),
-                name: name.clone(),
-                architecture,
-            }),
+            Some(name) => Err(WeightsError::Unexpected { path: self.path.clone(), name: name.clone(), architecture }),
         }
     }
 
@@ -275,10 +242,7 @@ impl Weights {
                 StoredKind::Known(kind) => kind.to_string(),
                 StoredKind::Unsupported(name) => name.clone(),
             };
-            let values = stored
-                .shape
-                .iter()
-                .fold(1_u64, |product, &size| product.saturating_mul(size));
+            let values = stored.shape.iter().fold(1_u64, |product, &size| product.saturating_mul(size));
             (kind, values, stored.range.len() as u64)
         })
     }
@@ -287,58 +251,30 @@ impl Weights {
     #[must_use]
     pub fn rows(&self, name: &str) -> Option<usize> {
         let stored = self.tensors.get(&self.name_in_file(name)?)?;
-        stored
-            .shape
-            .first()
-            .and_then(|&rows| usize::try_from(rows).ok())
+        stored.shape.first().and_then(|&rows| usize::try_from(rows).ok())
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, WeightsError> {
         let path = || self.path.clone();
-        let missing = |name: &str| WeightsError::Missing {
-            path: path(),
-            name: name.to_owned(),
-        };
+        let missing = |name: &str| WeightsError::Missing { path: path(), name: name.to_owned() };
         let name = self.name_in_file(name).ok_or_else(|| missing(name))?;
         let stored = self.tensors.get(&name).ok_or_else(|| missing(&name))?;
         let kind = match &stored.kind {
             StoredKind::Known(kind) => *kind,
             StoredKind::Unsupported(kind) => {
-                return Err(WeightsError::Kind {
-                    path: path(),
-                    name,
-                    kind: kind.clone(),
-                });
+                return Err(WeightsError::Kind { path: path(), name, kind: kind.clone() });
             }
         };
         let columns = shape.last().copied().unwrap_or(1);
         let rows = shape.iter().rev().skip(1).product::<usize>();
-        let same_shape = stored
-            .shape
-            .iter()
-            .copied()
-            .eq(shape.iter().map(|&size| size as u64));
-        let bytes = kind
-            .row_bytes(columns)
-            .and_then(|bytes| bytes.checked_mul(rows));
+        let same_shape = stored.shape.iter().copied().eq(shape.iter().map(|&size| size as u64));
+        let bytes = kind.row_bytes(columns).and_then(|bytes| bytes.checked_mul(rows));
         if !same_shape || bytes != Some(stored.range.len()) {
             let (found, expected) = (stored.shape.clone(), shape.to_vec());
-            return Err(WeightsError::Shape {
-                path: path(),
-                name,
-                found,
-                expected,
-            });
+            return Err(WeightsError::Shape { path: path(), name, found, expected });
         }
         self.taken.insert(name.clone());
-        Ok(Tensor {
-            name,
-            kind,
-            rows,
-            columns,
-            file: stored.file.clone(),
-            range: stored.range.clone(),
-        })
+        Ok(Tensor { name, kind, rows, columns, file: stored.file.clone(), range: stored.range.clone() })
     }
 
     fn name_in_file(&self, name: &str) -> Option<String> {

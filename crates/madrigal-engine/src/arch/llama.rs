@@ -33,17 +33,8 @@ struct Layer {
 }
 
 impl Llama {
-    pub(super) fn load(
-        shape: &Hyperparameters,
-        weights: &mut Weights,
-    ) -> Result<Self, WeightsError> {
-        let Hyperparameters {
-            vocabulary,
-            hidden,
-            feed_forward,
-            head_dim,
-            ..
-        } = *shape;
+    pub(super) fn load(shape: &Hyperparameters, weights: &mut Weights) -> Result<Self, WeightsError> {
+        let Hyperparameters { vocabulary, hidden, feed_forward, head_dim, .. } = *shape;
         let (query_width, kv_width) = (shape.query_width(), shape.kv_width());
 
         let embedding = weights.matrix("token_embd.weight", vocabulary, hidden)?;
@@ -70,31 +61,11 @@ impl Llama {
             false => None,
         };
         let rope = rope_table(shape, divisors.as_deref());
-        Ok(Self {
-            shape: shape.clone(),
-            rope,
-            embedding,
-            layers,
-            norm,
-            head,
-        })
+        Ok(Self { shape: shape.clone(), rope, embedding, layers, norm, head })
     }
 
-    pub(super) fn forward(
-        &self,
-        kernels: &Kernels,
-        kv: &mut [KvLayer],
-        batch: &Batch<'_>,
-    ) -> Vec<f32> {
-        let Hyperparameters {
-            vocabulary,
-            hidden,
-            heads,
-            head_dim,
-            feed_forward,
-            rms_epsilon,
-            ..
-        } = self.shape;
+    pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Vec<f32> {
+        let Hyperparameters { vocabulary, hidden, heads, head_dim, feed_forward, rms_epsilon, .. } = self.shape;
         let style = self.shape.rope.style;
         let scale = 1.0 / (head_dim as f32).sqrt();
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
@@ -113,9 +84,7 @@ impl Llama {
         let mut delta = vec![0.0; rows * hidden]; // [rows, hidden]
 
         for (row, x) in batch.rows.iter().zip(x.chunks_exact_mut(hidden)) {
-            self.embedding
-                .matrix()
-                .dequantize_row(row.token as usize, x);
+            self.embedding.matrix().dequantize_row(row.token as usize, x);
         }
         for (layer, kv) in self.layers.iter().zip(kv) {
             kernels.rms_norm(&x, &layer.attention_norm, rms_epsilon, &mut normed);
@@ -128,13 +97,7 @@ impl Llama {
             batch.write(kv, &keys, &values, kv_width);
 
             let attending = batch.attending(&queries, query_width);
-            let job = AttentionJob {
-                kv,
-                rows: &attending,
-                heads,
-                scale,
-                sinks: None,
-            };
+            let job = AttentionJob { kv, rows: &attending, heads, scale, sinks: None };
             kernels.attention(&job, &mut attended);
             input.load(kernels, &attended, rows, query_width);
             kernels.matmul(&layer.output.matrix(), &input, &mut delta);

@@ -46,9 +46,7 @@ pub enum EngineError {
         vocabulary: usize,
     },
     /// The prompt leaves no room in the window.
-    #[error(
-        "read the prompt: it has {tokens} tokens, the window of {window} has room for {room}; shorten it"
-    )]
+    #[error("read the prompt: it has {tokens} tokens, the window of {window} has room for {room}; shorten it")]
     Window {
         /// Its length.
         tokens: usize,
@@ -68,9 +66,7 @@ pub enum EngineError {
         available: u64,
     },
     /// The model computed no number.
-    #[error(
-        "compute the logits after token {position}: they are not finite; the weights are damaged or overflow"
-    )]
+    #[error("compute the logits after token {position}: they are not finite; the weights are damaged or overflow")]
     NotFinite {
         /// The place of the token in its sequence, from 0.
         position: usize,

@@ -35,11 +35,7 @@ pub(super) struct Started {
 
 pub(super) enum Work {
     Speak(Box<Speaking>),
-    Measure {
-        positions: Positions,
-        logits: Vec<f32>,
-        reply: oneshot::Sender<Result<Vec<f32>, EngineError>>,
-    },
+    Measure { positions: Positions, logits: Vec<f32>, reply: oneshot::Sender<Result<Vec<f32>, EngineError>> },
 }
 
 pub(super) struct Speaking {
@@ -75,11 +71,7 @@ impl Job {
         };
         let room = window - usize::from(speaks);
         if self.ids.len() > room {
-            return Err(EngineError::Window {
-                tokens: self.ids.len(),
-                window,
-                room,
-            });
+            return Err(EngineError::Window { tokens: self.ids.len(), window, room });
         }
         Ok(())
     }
@@ -87,23 +79,13 @@ impl Job {
     /// The longest that the sequence can become.
     pub(super) fn longest(&self, window: usize) -> usize {
         match &self.work {
-            Work::Speak(speaking) => self
-                .ids
-                .len()
-                .saturating_add(speaking.request.max_tokens)
-                .min(window),
+            Work::Speak(speaking) => self.ids.len().saturating_add(speaking.request.max_tokens).min(window),
             Work::Measure { .. } => self.ids.len(),
         }
     }
 
     pub(super) fn wants_logits(&self, position: usize) -> bool {
-        let all = matches!(
-            self.work,
-            Work::Measure {
-                positions: Positions::All,
-                ..
-            }
-        );
+        let all = matches!(self.work, Work::Measure { positions: Positions::All, .. });
         all || position + 1 == self.ids.len()
     }
 
@@ -116,11 +98,7 @@ impl Job {
     ) -> Result<Option<End>, EngineError> {
         match &mut self.work {
             Work::Speak(speaking) => speaking.speak(logits, &mut self.ids, model, window),
-            Work::Measure {
-                positions,
-                logits: collected,
-                ..
-            } => {
+            Work::Measure { positions, logits: collected, .. } => {
                 let tokens = self.ids.len();
                 let (position, wanted) = match positions {
                     Positions::Last => (tokens - 1, 1),
@@ -137,10 +115,7 @@ impl Job {
 
     /// Tells whoever asked that it is over.
     pub(super) fn end(self, tokenizer: &Tokenizer, end: End) {
-        let (prompt_tokens, cached) = (
-            self.prompt_tokens,
-            self.started.map(|started| started.cached),
-        );
+        let (prompt_tokens, cached) = (self.prompt_tokens, self.started.map(|started| started.cached));
         // Whoever asked may have stopped listening; then there is nobody to tell.
         match self.work {
             Work::Speak(speaking) => {
@@ -151,13 +126,7 @@ impl Job {
                 };
                 let (ids, text) = speaking.speech.finish(tokenizer, stop.as_ref());
                 let read_tokens = cached.map_or(0, |cached| prompt_tokens - cached);
-                let generated = Generated {
-                    ids,
-                    text,
-                    finish,
-                    prompt_tokens,
-                    read_tokens,
-                };
+                let generated = Generated { ids, text, finish, prompt_tokens, read_tokens };
                 let _ = speaking.events.send(Ok(GenerateEvent::Done(generated)));
             }
             Work::Measure { logits, reply, .. } => {
@@ -184,12 +153,7 @@ impl Speaking {
         model: &Model,
         window: usize,
     ) -> Result<Option<End>, EngineError> {
-        let GenerateRequest {
-            sampling,
-            draw,
-            max_tokens,
-            ..
-        } = &self.request;
+        let GenerateRequest { sampling, draw, max_tokens, .. } = &self.request;
         let index = self.speech.len();
         if index >= *max_tokens {
             return Ok(Some(End::Because(Finish::Length)));

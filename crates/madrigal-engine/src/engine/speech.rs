@@ -31,10 +31,7 @@ pub(super) struct StopAt {
 impl Speech {
     /// Empty stop texts would end every generation before it began and are left out.
     pub(super) fn new(stop: Vec<String>) -> Self {
-        Self {
-            stop: stop.into_iter().filter(|text| !text.is_empty()).collect(),
-            ..Self::default()
-        }
+        Self { stop: stop.into_iter().filter(|text| !text.is_empty()).collect(), ..Self::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -48,8 +45,7 @@ impl Speech {
             let bytes = tokenizer.token_bytes(id).unwrap_or_default();
             let stripped = usize::from(!self.begun && loses_first_space(tokenizer, id));
             self.begun |= !bytes.is_empty();
-            self.bytes
-                .extend_from_slice(bytes.get(stripped..).unwrap_or_default());
+            self.bytes.extend_from_slice(bytes.get(stripped..).unwrap_or_default());
         }
         self.ids.push(id);
         self.ends.push(self.bytes.len());
@@ -60,13 +56,8 @@ impl Speech {
     fn find_stop(&self, searched: usize) -> Option<StopAt> {
         let find = |text: &String| {
             let from = (searched + 1).saturating_sub(text.len());
-            let found = self.bytes[from..]
-                .windows(text.len())
-                .position(|bytes| bytes == text.as_bytes());
-            found.map(|at| StopAt {
-                text: text.clone(),
-                at: from + at,
-            })
+            let found = self.bytes[from..].windows(text.len()).position(|bytes| bytes == text.as_bytes());
+            found.map(|at| StopAt { text: text.clone(), at: from + at })
         };
         self.stop.iter().filter_map(find).min_by_key(|stop| stop.at)
     }
@@ -97,14 +88,10 @@ impl Speech {
         let whole = self.shown + whole_characters(&self.bytes[self.shown..]);
         let held_back = self.stop.iter().map(|stop| {
             let most = (stop.len() - 1).min(self.bytes.len());
-            let overlap = (1..=most)
-                .rev()
-                .find(|&length| self.bytes.ends_with(&stop.as_bytes()[..length]));
+            let overlap = (1..=most).rev().find(|&length| self.bytes.ends_with(&stop.as_bytes()[..length]));
             overlap.unwrap_or(0)
         });
-        whole
-            .min(self.bytes.len() - held_back.max().unwrap_or(0))
-            .max(self.shown)
+        whole.min(self.bytes.len() - held_back.max().unwrap_or(0)).max(self.shown)
     }
 
     /// The ids and the text, cut at a stop text if there was one. The tokenizer decodes the ids to exactly the text.
@@ -123,10 +110,7 @@ impl Speech {
             let Ok(rest) = std::str::from_utf8(&said[start..]) else {
                 continue;
             };
-            let options = Encode {
-                continuation: true,
-                ..Encode::default()
-            };
+            let options = Encode { continuation: true, ..Encode::default() };
             let Ok(respelled) = tokenizer.encode(rest, options) else {
                 continue;
             };
@@ -143,13 +127,7 @@ impl Speech {
 
 /// Whether decoding takes a space off the token where a text begins with it.
 fn loses_first_space(tokenizer: &Tokenizer, id: u32) -> bool {
-    let continued = tokenizer.decode_as(
-        &[id],
-        Decode {
-            continuation: true,
-            ..Decode::default()
-        },
-    );
+    let continued = tokenizer.decode_as(&[id], Decode { continuation: true, ..Decode::default() });
     continued.len() > tokenizer.decode(&[id]).len()
 }
 

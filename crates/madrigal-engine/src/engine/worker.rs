@@ -24,27 +24,10 @@ const ROWS_PER_STEP: usize = 128;
 
 /// What handles ask for.
 pub(super) enum Command {
-    Generate {
-        sequence: u64,
-        ids: Vec<u32>,
-        request: GenerateRequest,
-        events: Events,
-        cancelled: Arc<AtomicBool>,
-    },
-    Logits {
-        sequence: u64,
-        ids: Vec<u32>,
-        positions: Positions,
-        reply: oneshot::Sender<Result<Vec<f32>, EngineError>>,
-    },
-    Fork {
-        from: u64,
-        to: u64,
-        at: usize,
-    },
-    Close {
-        sequence: u64,
-    },
+    Generate { sequence: u64, ids: Vec<u32>, request: GenerateRequest, events: Events, cancelled: Arc<AtomicBool> },
+    Logits { sequence: u64, ids: Vec<u32>, positions: Positions, reply: oneshot::Sender<Result<Vec<f32>, EngineError>> },
+    Fork { from: u64, to: u64, at: usize },
+    Close { sequence: u64 },
 }
 
 pub(super) struct Worker {
@@ -78,17 +61,7 @@ impl Worker {
         commands: Receiver<Command>,
     ) -> Self {
         let (sequences, jobs) = (BTreeMap::new(), VecDeque::new());
-        Self {
-            model,
-            kernels,
-            cache,
-            window,
-            block_bytes,
-            commands,
-            sequences,
-            jobs,
-            arrivals: 0,
-        }
+        Self { model, kernels, cache, window, block_bytes, commands, sequences, jobs, arrivals: 0 }
     }
 
     /// Runs until all handles are gone and all work is done.
@@ -111,56 +84,22 @@ impl Worker {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Generate {
-                sequence,
-                ids,
-                mut request,
-                events,
-                cancelled,
-            } => {
+            Command::Generate { sequence, ids, mut request, events, cancelled } => {
                 if request.ignore_eos {
-                    let forbidden = self
-                        .model
-                        .end_ids()
-                        .iter()
-                        .map(|&id| (id, f32::NEG_INFINITY));
+                    let forbidden = self.model.end_ids().iter().map(|&id| (id, f32::NEG_INFINITY));
                     request.sampling.logit_bias.extend(forbidden);
                 }
                 let speech = Speech::new(std::mem::take(&mut request.stop));
-                let speaking = Speaking {
-                    request,
-                    speech,
-                    events,
-                    cancelled,
-                };
+                let speaking = Speaking { request, speech, events, cancelled };
                 self.queue(sequence, ids, Work::Speak(Box::new(speaking)));
             }
-            Command::Logits {
-                sequence,
-                ids,
-                positions,
-                reply,
-            } => {
-                self.queue(
-                    sequence,
-                    ids,
-                    Work::Measure {
-                        positions,
-                        logits: Vec::new(),
-                        reply,
-                    },
-                );
+            Command::Logits { sequence, ids, positions, reply } => {
+                self.queue(sequence, ids, Work::Measure { positions, logits: Vec::new(), reply });
             }
             Command::Fork { from, to, at } => {
                 if let Some(cached) = self.sequences.get(&from) {
                     let table = self.cache.fork(&cached.table, at);
-                    self.sequences.insert(
-                        to,
-                        Cached {
-                            table,
-                            closed: false,
-                        },
-                    );
+                    self.sequences.insert(to, Cached { table, closed: false });
                 }
             }
             Command::Close { sequence } => {
@@ -176,14 +115,7 @@ impl Worker {
         self.sequences.entry(sequence).or_default();
         self.arrivals += 1;
         let (arrival, prompt_tokens) = (self.arrivals, ids.len());
-        self.jobs.push_back(Job {
-            sequence,
-            arrival,
-            ids,
-            prompt_tokens,
-            started: None,
-            work,
-        });
+        self.jobs.push_back(Job { sequence, arrival, ids, prompt_tokens, started: None, work });
     }
 
     fn free_if_closed(&mut self, sequence: u64) {
@@ -202,9 +134,7 @@ impl Worker {
         let mut index = 0;
         while index < self.jobs.len() {
             let gone = match &self.jobs[index].work {
-                Work::Speak(speaking) => {
-                    speaking.cancelled.load(Ordering::Relaxed) || speaking.events.is_closed()
-                }
+                Work::Speak(speaking) => speaking.cancelled.load(Ordering::Relaxed) || speaking.events.is_closed(),
                 Work::Measure { reply, .. } => reply.is_closed(),
             };
             match gone {
@@ -268,31 +198,17 @@ impl Worker {
         let Some(cached) = self.sequences.get_mut(&job.sequence) else {
             return Err(EngineError::Stopped);
         };
-        let common = cached
-            .table
-            .tokens()
-            .iter()
-            .zip(&job.ids)
-            .take_while(|(old, new)| old == new)
-            .count();
+        let common = cached.table.tokens().iter().zip(&job.ids).take_while(|(old, new)| old == new).count();
         let keep = match &job.work {
-            Work::Measure {
-                positions: Positions::All,
-                ..
-            } => 0,
+            Work::Measure { positions: Positions::All, .. } => 0,
             // The last token is always read: its logits are wanted.
             _ => common.min(job.ids.len() - 1),
         };
         self.cache.truncate(&mut cached.table, keep);
         let longest = job.longest(self.window);
         let promise = self.cache.needed(&cached.table, longest);
-        self.cache
-            .promise(promise)
-            .map_err(|error| memory_error(error, self.block_bytes))?;
-        job.started = Some(Started {
-            cached: keep,
-            promise,
-        });
+        self.cache.promise(promise).map_err(|error| memory_error(error, self.block_bytes))?;
+        job.started = Some(Started { cached: keep, promise });
         Ok(())
     }
 
@@ -300,19 +216,13 @@ impl Worker {
     fn step(&mut self) {
         let shares = self.shares();
         self.make_room(&shares);
-        let mut batch = Batch {
-            block_len: BLOCK_LEN,
-            ..Batch::default()
-        };
+        let mut batch = Batch { block_len: BLOCK_LEN, ..Batch::default() };
         let mut wanting = Vec::new();
         for job in &self.jobs {
             let Some(cached) = self.sequences.get(&job.sequence) else {
                 continue;
             };
-            let share = shares
-                .iter()
-                .find(|(arrival, _)| *arrival == job.arrival)
-                .map_or(0, |&(_, rows)| rows);
+            let share = shares.iter().find(|(arrival, _)| *arrival == job.arrival).map_or(0, |&(_, rows)| rows);
             let end = cached.table.tokens().len();
             for position in end - share..end {
                 let wants_logits = job.wants_logits(position);
@@ -320,12 +230,7 @@ impl Worker {
                     wanting.push(job.arrival);
                 }
                 let (sequence, token) = (batch.tables.len(), job.ids[position]);
-                batch.rows.push(Row {
-                    sequence,
-                    position,
-                    token,
-                    wants_logits,
-                });
+                batch.rows.push(Row { sequence, position, token, wants_logits });
             }
             batch.tables.push(cached.table.blocks());
         }
@@ -333,10 +238,7 @@ impl Worker {
             return;
         }
         let vocabulary = self.model.hyperparameters().vocabulary;
-        let mut logits =
-            self.model
-                .architecture()
-                .forward(&self.kernels, self.cache.layers_mut(), &batch);
+        let mut logits = self.model.architecture().forward(&self.kernels, self.cache.layers_mut(), &batch);
         for (arrival, logits) in wanting.into_iter().zip(logits.chunks_exact_mut(vocabulary)) {
             self.use_logits(arrival, logits);
         }
@@ -347,24 +249,13 @@ impl Worker {
     fn shares(&self) -> Vec<(u64, usize)> {
         let mut shares: Vec<(u64, usize, usize)> = Vec::new(); // (arrival, share, unread)
         let mut left = ROWS_PER_STEP;
-        for job in self
-            .jobs
-            .iter()
-            .filter(|job| job.started.is_some())
-            .take(ROWS_PER_STEP)
-        {
-            let read = self
-                .sequences
-                .get(&job.sequence)
-                .map_or(0, |cached| cached.table.tokens().len());
+        for job in self.jobs.iter().filter(|job| job.started.is_some()).take(ROWS_PER_STEP) {
+            let read = self.sequences.get(&job.sequence).map_or(0, |cached| cached.table.tokens().len());
             shares.push((job.arrival, 1, job.ids.len() - read));
             left -= 1;
         }
         loop {
-            let hungry = shares
-                .iter()
-                .filter(|(_, share, unread)| share < unread)
-                .count();
+            let hungry = shares.iter().filter(|(_, share, unread)| share < unread).count();
             if hungry == 0 || left == 0 {
                 break;
             }
@@ -375,10 +266,7 @@ impl Worker {
                 left -= more;
             }
         }
-        shares
-            .into_iter()
-            .map(|(arrival, share, _)| (arrival, share))
-            .collect()
+        shares.into_iter().map(|(arrival, share, _)| (arrival, share)).collect()
     }
 
     /// Adds the tokens of the shares to their tables. Jobs for which there is no room fail.
@@ -388,9 +276,7 @@ impl Worker {
                 continue;
             };
             let job = &mut self.jobs[index];
-            let (Some(cached), Some(started)) =
-                (self.sequences.get_mut(&job.sequence), &mut job.started)
-            else {
+            let (Some(cached), Some(started)) = (self.sequences.get_mut(&job.sequence), &mut job.started) else {
                 continue;
             };
             let start = cached.table.tokens().len();
@@ -430,8 +316,5 @@ impl Worker {
 }
 
 fn memory_error(error: OutOfBlocks, block_bytes: u64) -> EngineError {
-    EngineError::Memory {
-        needed: error.needed as u64 * block_bytes,
-        available: error.available as u64 * block_bytes,
-    }
+    EngineError::Memory { needed: error.needed as u64 * block_bytes, available: error.available as u64 * block_bytes }
 }

@@ -25,38 +25,20 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn bytes(&mut self, count: u64, what: &str) -> Parsed<&'a [u8]> {
-        let end = usize::try_from(count)
-            .ok()
-            .and_then(|count| self.at.checked_add(count));
+        let end = usize::try_from(count).ok().and_then(|count| self.at.checked_add(count));
         match end.and_then(|end| self.bytes.get(self.at..end)) {
             Some(bytes) => {
                 self.at += bytes.len();
                 Ok(bytes)
             }
-            None => Err((
-                self.offset(),
-                Defect::Truncated {
-                    what: what.to_owned(),
-                    needed: count,
-                    left: self.left(),
-                },
-            )),
+            None => Err((self.offset(), Defect::Truncated { what: what.to_owned(), needed: count, left: self.left() })),
         }
     }
 
     pub(super) fn array<const N: usize>(&mut self, what: &str) -> Parsed<[u8; N]> {
         let at = self.offset();
         let left = self.left();
-        let short = || {
-            (
-                at,
-                Defect::Truncated {
-                    what: what.to_owned(),
-                    needed: N as u64,
-                    left,
-                },
-            )
-        };
+        let short = || (at, Defect::Truncated { what: what.to_owned(), needed: N as u64, left });
         self.bytes(N as u64, what)?.try_into().map_err(|_| short())
     }
 

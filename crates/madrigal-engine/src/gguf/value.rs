@@ -54,17 +54,15 @@ impl Value {
         let what = format!("the value of key `{key}`");
         let at = reader.offset();
         let id = reader.u32(&what)?;
-        Ok(
-            match Kind::from_id(id, &what).map_err(|defect| (at, defect))? {
-                Kind::Unsigned(width) => Self::Unsigned(unsigned(reader, width, &what)?),
-                Kind::Signed(width) => Self::Signed(signed(reader, width, &what)?),
-                Kind::Float32 => Self::Float(float32(reader, &what)?),
-                Kind::Float64 => Self::Float(float64(reader, &what)?),
-                Kind::Bool => Self::Bool(boolean(reader, &what)?),
-                Kind::String => Self::String(reader.string(&what)?.to_owned()),
-                Kind::Array => Self::Array(Array::parse(reader, &what, 0)?),
-            },
-        )
+        Ok(match Kind::from_id(id, &what).map_err(|defect| (at, defect))? {
+            Kind::Unsigned(width) => Self::Unsigned(unsigned(reader, width, &what)?),
+            Kind::Signed(width) => Self::Signed(signed(reader, width, &what)?),
+            Kind::Float32 => Self::Float(float32(reader, &what)?),
+            Kind::Float64 => Self::Float(float64(reader, &what)?),
+            Kind::Bool => Self::Bool(boolean(reader, &what)?),
+            Kind::String => Self::String(reader.string(&what)?.to_owned()),
+            Kind::Array => Self::Array(Array::parse(reader, &what, 0)?),
+        })
     }
 
     /// A non-negative integer.
@@ -133,9 +131,7 @@ impl Value {
     #[must_use]
     pub fn as_f32s(&self) -> Option<Vec<f32>> {
         match self {
-            Self::Array(Array::Float(values)) => {
-                Some(values.iter().map(|&value| value as f32).collect())
-            }
+            Self::Array(Array::Float(values)) => Some(values.iter().map(|&value| value as f32).collect()),
             _ => None,
         }
     }
@@ -144,12 +140,8 @@ impl Value {
     #[must_use]
     pub fn as_u32s(&self) -> Option<Vec<u32>> {
         match self {
-            Self::Array(Array::Unsigned(values)) => {
-                values.iter().map(|&value| value.try_into().ok()).collect()
-            }
-            Self::Array(Array::Signed(values)) => {
-                values.iter().map(|&value| value.try_into().ok()).collect()
-            }
+            Self::Array(Array::Unsigned(values)) => values.iter().map(|&value| value.try_into().ok()).collect(),
+            Self::Array(Array::Signed(values)) => values.iter().map(|&value| value.try_into().ok()).collect(),
             _ => None,
         }
     }
@@ -167,29 +159,17 @@ impl Array {
         // A count that the rest of the file cannot hold is refused before any element is read.
         let needed = count.saturating_mul(kind.least_bytes());
         if needed > reader.left() {
-            let defect = Defect::Truncated {
-                what: what.to_owned(),
-                needed,
-                left: reader.left(),
-            };
+            let defect = Defect::Truncated { what: what.to_owned(), needed, left: reader.left() };
             return Err((reader.offset(), defect));
         }
         let each = 0..count;
         Ok(match kind {
-            Kind::Unsigned(width) => Self::Unsigned(
-                each.map(|_| unsigned(reader, width, what))
-                    .collect::<Parsed<_>>()?,
-            ),
-            Kind::Signed(width) => Self::Signed(
-                each.map(|_| signed(reader, width, what))
-                    .collect::<Parsed<_>>()?,
-            ),
-            Kind::Float32 => {
-                Self::Float(each.map(|_| float32(reader, what)).collect::<Parsed<_>>()?)
+            Kind::Unsigned(width) => {
+                Self::Unsigned(each.map(|_| unsigned(reader, width, what)).collect::<Parsed<_>>()?)
             }
-            Kind::Float64 => {
-                Self::Float(each.map(|_| float64(reader, what)).collect::<Parsed<_>>()?)
-            }
+            Kind::Signed(width) => Self::Signed(each.map(|_| signed(reader, width, what)).collect::<Parsed<_>>()?),
+            Kind::Float32 => Self::Float(each.map(|_| float32(reader, what)).collect::<Parsed<_>>()?),
+            Kind::Float64 => Self::Float(each.map(|_| float64(reader, what)).collect::<Parsed<_>>()?),
             Kind::Bool => Self::Bool(each.map(|_| boolean(reader, what)).collect::<Parsed<_>>()?),
             Kind::String => {
                 let mut strings = StringArray::default();
@@ -198,10 +178,7 @@ impl Array {
                 }
                 Self::Strings(strings)
             }
-            Kind::Array => Self::Arrays(
-                each.map(|_| Self::parse(reader, what, depth + 1))
-                    .collect::<Parsed<_>>()?,
-            ),
+            Kind::Array => Self::Arrays(each.map(|_| Self::parse(reader, what, depth + 1)).collect::<Parsed<_>>()?),
         })
     }
 
@@ -247,11 +224,7 @@ impl StringArray {
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&str> {
         let end = *self.ends.get(index)?;
-        let start = index
-            .checked_sub(1)
-            .and_then(|before| self.ends.get(before))
-            .copied()
-            .unwrap_or(0);
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
         self.text.get(start..end)
     }
 
@@ -313,10 +286,7 @@ impl Kind {
             11 => Self::Signed(8),
             12 => Self::Float64,
             _ => {
-                return Err(Defect::ValueType {
-                    what: what.to_owned(),
-                    id,
-                });
+                return Err(Defect::ValueType { what: what.to_owned(), id });
             }
         })
     }
@@ -347,9 +317,7 @@ fn signed(reader: &mut Reader<'_>, width: u8, what: &str) -> Parsed<i64> {
 }
 
 fn float32(reader: &mut Reader<'_>, what: &str) -> Parsed<f64> {
-    reader
-        .array(what)
-        .map(|bytes| f64::from(f32::from_le_bytes(bytes)))
+    reader.array(what).map(|bytes| f64::from(f32::from_le_bytes(bytes)))
 }
 
 fn float64(reader: &mut Reader<'_>, what: &str) -> Parsed<f64> {
@@ -361,12 +329,6 @@ fn boolean(reader: &mut Reader<'_>, what: &str) -> Parsed<bool> {
     match reader.u8(what)? {
         0 => Ok(false),
         1 => Ok(true),
-        value => Err((
-            at,
-            Defect::Bool {
-                what: what.to_owned(),
-                value,
-            },
-        )),
+        value => Err((at, Defect::Bool { what: what.to_owned(), value })),
     }
 }

@@ -22,26 +22,15 @@ pub(crate) struct ConfigJson {
 
 impl ConfigJson {
     pub(crate) fn open(path: &Path) -> Result<Self, HyperparameterError> {
-        let open = |source| HyperparameterError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let open = |source| HyperparameterError::Open { path: path.to_owned(), source };
         if std::fs::metadata(path).map_err(open)?.len() > MAX_BYTES {
             let problem = format!("it is longer than {MAX_BYTES} bytes");
-            return Err(HyperparameterError::Invalid {
-                path: path.to_owned(),
-                problem,
-            });
+            return Err(HyperparameterError::Invalid { path: path.to_owned(), problem });
         }
         let text = std::fs::read(path).map_err(open)?;
-        let keys = serde_json::from_slice(&text).map_err(|source| HyperparameterError::Json {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            keys,
-        })
+        let keys = serde_json::from_slice(&text)
+            .map_err(|source| HyperparameterError::Json { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), keys })
     }
 
     /// The architecture's name: `model_type`.
@@ -60,9 +49,7 @@ impl ConfigJson {
             Some(size) => size,
             None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
             None => {
-                return Err(self.invalid(format!(
-                    "{heads} heads do not divide the hidden size {hidden}"
-                )));
+                return Err(self.invalid(format!("{heads} heads do not divide the hidden size {hidden}")));
             }
         };
         Hyperparameters {
@@ -84,11 +71,7 @@ impl ConfigJson {
     /// Features that would change the result and that no architecture here computes.
     fn refuse_what_is_not_computed(&self) -> Result<(), HyperparameterError> {
         let unsupported = |what: &str| Err(self.invalid(format!("{what} is not supported")));
-        match self
-            .keys
-            .get("hidden_act")
-            .map(|act| act.as_str().unwrap_or_default())
-        {
+        match self.keys.get("hidden_act").map(|act| act.as_str().unwrap_or_default()) {
             None | Some("silu" | "swish") => {}
             Some(other) => return unsupported(&format!("`hidden_act` `{other}`")),
         }
@@ -104,11 +87,8 @@ impl ConfigJson {
         if self.present("sliding_window") && !self.keys.contains_key("use_sliding_window") {
             return unsupported("`sliding_window`");
         }
-        let all_full = |types: &Value| {
-            types
-                .as_array()
-                .is_some_and(|types| types.iter().all(|kind| kind == "full_attention"))
-        };
+        let all_full =
+            |types: &Value| types.as_array().is_some_and(|types| types.iter().all(|kind| kind == "full_attention"));
         match self.keys.get("layer_types") {
             Some(types) if !types.is_null() && !all_full(types) => {
                 unsupported("a `layer_types` other than full attention")
@@ -126,43 +106,31 @@ impl ConfigJson {
         let new = object("rope_parameters")?;
         let parameters = new.or(object("rope_scaling")?);
         let with_theta = |keys: &&Map<String, Value>| keys.contains_key("rope_theta");
-        let theta = match [new, Some(&self.keys)]
-            .into_iter()
-            .flatten()
-            .find(with_theta)
-        {
+        let theta = match [new, Some(&self.keys)].into_iter().flatten().find(with_theta) {
             Some(keys) => self.required_float(keys, "rope_theta")?,
             None => DEFAULT_ROPE_THETA,
         };
         for keys in [Some(&self.keys), parameters].into_iter().flatten() {
-            if keys
-                .get("partial_rotary_factor")
-                .is_some_and(|factor| factor.as_f64() != Some(1.0))
-            {
-                return Err(self.invalid(
-                    "a `partial_rotary_factor` other than 1 is not supported".to_owned(),
-                ));
+            if keys.get("partial_rotary_factor").is_some_and(|factor| factor.as_f64() != Some(1.0)) {
+                return Err(self.invalid("a `partial_rotary_factor` other than 1 is not supported".to_owned()));
             }
         }
         let kind = |parameters: &Map<String, Value>| {
             // Before 4.43 the key was called `type`.
-            let kind = parameters
-                .get("rope_type")
-                .or_else(|| parameters.get("type"));
+            let kind = parameters.get("rope_type").or_else(|| parameters.get("type"));
             kind.and_then(Value::as_str).map(str::to_owned)
         };
         let scaling = match parameters.map(|parameters| (kind(parameters), parameters)) {
             None => RopeScaling::None,
             Some((Some(kind), _)) if kind == "default" => RopeScaling::None,
-            Some((Some(kind), parameters)) if kind == "linear" => RopeScaling::Linear {
-                factor: self.required_float(parameters, "factor")?,
-            },
+            Some((Some(kind), parameters)) if kind == "linear" => {
+                RopeScaling::Linear { factor: self.required_float(parameters, "factor")? }
+            }
             Some((Some(kind), parameters)) if kind == "llama3" => RopeScaling::Llama3 {
                 factor: self.required_float(parameters, "factor")?,
                 low_frequency_factor: self.required_float(parameters, "low_freq_factor")?,
                 high_frequency_factor: self.required_float(parameters, "high_freq_factor")?,
-                original_context: self
-                    .required_float(parameters, "original_max_position_embeddings")?,
+                original_context: self.required_float(parameters, "original_max_position_embeddings")?,
             },
             Some((kind, _)) => {
                 let kind = kind.unwrap_or_else(|| "without a `rope_type`".to_owned());
@@ -170,16 +138,11 @@ impl ConfigJson {
             }
         };
         // Hugging Face stores heads in two halves, whatever the architecture.
-        Ok(Rope {
-            theta,
-            style: RopeStyle::HalfSplit,
-            scaling,
-        })
+        Ok(Rope { theta, style: RopeStyle::HalfSplit, scaling })
     }
 
     fn size(&self, key: &str) -> Result<usize, HyperparameterError> {
-        self.optional_size(key)?
-            .ok_or_else(|| self.invalid(format!("key `{key}` (a size) is missing")))
+        self.optional_size(key)?.ok_or_else(|| self.invalid(format!("key `{key}` (a size) is missing")))
     }
 
     fn optional_size(&self, key: &str) -> Result<Option<usize>, HyperparameterError> {
@@ -192,16 +155,10 @@ impl ConfigJson {
         }
     }
 
-    fn required_float(
-        &self,
-        keys: &Map<String, Value>,
-        key: &str,
-    ) -> Result<f32, HyperparameterError> {
+    fn required_float(&self, keys: &Map<String, Value>, key: &str) -> Result<f32, HyperparameterError> {
         match keys.get(key).map(|value| (value.as_f64(), value)) {
             None => Err(self.invalid(format!("key `{key}` (a number) is missing"))),
-            Some((None, value)) => {
-                Err(self.invalid(format!("key `{key}` must be a number, it is {value}")))
-            }
+            Some((None, value)) => Err(self.invalid(format!("key `{key}` must be a number, it is {value}"))),
             Some((Some(number), _)) => Ok(number as f32),
         }
     }
@@ -215,9 +172,6 @@ impl ConfigJson {
     }
 
     fn invalid(&self, problem: String) -> HyperparameterError {
-        HyperparameterError::Invalid {
-            path: self.path.clone(),
-            problem,
-        }
+        HyperparameterError::Invalid { path: self.path.clone(), problem }
     }
 }

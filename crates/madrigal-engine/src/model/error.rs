@@ -60,28 +60,17 @@ pub enum OpenError {
 
 impl OpenError {
     pub(super) fn unsupported(path: &Path, architecture: &str) -> Self {
-        let model = path.file_stem().map_or_else(
-            || "model".to_owned(),
-            |stem| stem.to_string_lossy().into_owned(),
-        );
+        let model = path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
         let (prepare, served) = if path.is_dir() {
             let served = quoted(&format!("{model}.gguf"));
             let folder = quoted(&path.to_string_lossy());
-            let prepare = format!(
-                "convert it with llama.cpp's `convert_hf_to_gguf.py {folder} --outfile {served}`, "
-            );
+            let prepare = format!("convert it with llama.cpp's `convert_hf_to_gguf.py {folder} --outfile {served}`, ");
             (prepare, served)
         } else {
             (String::new(), quoted(&path.to_string_lossy()))
         };
         let (path, architecture) = (path.to_owned(), architecture.to_owned());
-        Self::Unsupported {
-            path,
-            architecture,
-            prepare,
-            served,
-            model,
-        }
+        Self::Unsupported { path, architecture, prepare, served, model }
     }
 }
 

@@ -95,12 +95,7 @@ impl Model {
 pub(super) fn quants(weights: &Weights) -> Vec<QuantInfo> {
     let mut quants = BTreeMap::<String, QuantInfo>::new();
     for (kind, parameters, bytes) in weights.stored_sizes() {
-        let empty = QuantInfo {
-            kind: kind.clone(),
-            tensors: 0,
-            parameters: 0,
-            bytes: 0,
-        };
+        let empty = QuantInfo { kind: kind.clone(), tensors: 0, parameters: 0, bytes: 0 };
         let quant = quants.entry(kind).or_insert(empty);
         quant.tensors += 1;
         quant.parameters += parameters;

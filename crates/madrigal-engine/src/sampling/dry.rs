@@ -27,18 +27,10 @@ impl Dry {
     pub(super) fn validate(&self) -> Result<(), SamplerError> {
         let (multiplier, base) = (self.multiplier, self.base);
         if !(multiplier.is_finite() && multiplier >= 0.0) {
-            return Err(SamplerError::Setting {
-                setting: "dry multiplier",
-                value: multiplier,
-                range: "0 or more",
-            });
+            return Err(SamplerError::Setting { setting: "dry multiplier", value: multiplier, range: "0 or more" });
         }
         if !(base.is_finite() && base >= 1.0) {
-            return Err(SamplerError::Setting {
-                setting: "dry base",
-                value: base,
-                range: "1 or more",
-            });
+            return Err(SamplerError::Setting { setting: "dry base", value: base, range: "1 or more" });
         }
         Ok(())
     }
@@ -46,14 +38,11 @@ impl Dry {
     /// Changes the logits of the tokens that would continue a repeated passage.
     pub(super) fn apply(&self, logits: &mut [f32], history: &[u32]) {
         for (id, length) in self.matches(history) {
-            let (Some(logit), Some(excess)) = (
-                logits.get_mut(id as usize),
-                length.checked_sub(self.allowed_length),
-            ) else {
+            let (Some(logit), Some(excess)) = (logits.get_mut(id as usize), length.checked_sub(self.allowed_length))
+            else {
                 continue;
             };
-            let penalty =
-                f64::from(self.multiplier) * libm::pow(f64::from(self.base), excess as f64);
+            let penalty = f64::from(self.multiplier) * libm::pow(f64::from(self.base), excess as f64);
             *logit = (f64::from(*logit) - penalty) as f32;
         }
     }
@@ -66,16 +55,9 @@ impl Dry {
         };
         // Newest first, so that a match that ends at a token is one that begins there.
         let newest_first: Vec<u32> = history[start..].iter().rev().copied().collect();
-        let longest = newest_first
-            .iter()
-            .position(|id| self.breakers.contains(id))
-            .unwrap_or(newest_first.len());
+        let longest = newest_first.iter().position(|id| self.breakers.contains(id)).unwrap_or(newest_first.len());
         let mut matches = BTreeMap::new();
-        for (place, length) in common_prefixes(&newest_first)
-            .into_iter()
-            .enumerate()
-            .skip(1)
-        {
+        for (place, length) in common_prefixes(&newest_first).into_iter().enumerate().skip(1) {
             let length = length.min(longest);
             if length > 0 {
                 let best = matches.entry(newest_first[place - 1]).or_insert(0);
@@ -91,11 +73,7 @@ fn common_prefixes(ids: &[u32]) -> Vec<usize> {
     let mut lengths = vec![0; ids.len()];
     let (mut left, mut right) = (0, 0);
     for place in 1..ids.len() {
-        let mut length = if place < right {
-            lengths[place - left].min(right - place)
-        } else {
-            0
-        };
+        let mut length = if place < right { lengths[place - left].min(right - place) } else { 0 };
         while place + length < ids.len() && ids[length] == ids[place + length] {
             length += 1;
         }

@@ -33,10 +33,7 @@ pub(super) fn top_p(candidates: &mut Vec<Candidate>, p: f32) {
 /// Keeps what is at least `p` times as likely as the likeliest.
 pub(super) fn min_p(candidates: &mut Vec<Candidate>, p: f32) {
     if p > 0.0 {
-        let heaviest = candidates
-            .iter()
-            .map(|candidate| candidate.weight)
-            .fold(0.0, f64::max);
+        let heaviest = candidates.iter().map(|candidate| candidate.weight).fold(0.0, f64::max);
         candidates.retain(|candidate| candidate.weight >= f64::from(p) * heaviest);
     }
 }
@@ -54,8 +51,7 @@ pub(super) fn typical(candidates: &mut Vec<Candidate>, p: f32) {
             .map(|candidate| candidate.weight / total * surprisal(candidate))
             .sum();
         let distance = |candidate: &Candidate| (surprisal(candidate) - entropy).abs();
-        candidates
-            .sort_unstable_by(|a, b| distance(a).total_cmp(&distance(b)).then(a.id.cmp(&b.id)));
+        candidates.sort_unstable_by(|a, b| distance(a).total_cmp(&distance(b)).then(a.id.cmp(&b.id)));
         keep_until(candidates, f64::from(p) * total);
     }
 }

@@ -27,10 +27,7 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
         let (low0, high0) = c0.carrying_mul(MULTIPLIERS[0], 0);
         let (low1, high1) = c2.carrying_mul(MULTIPLIERS[1], 0);
         counter = [high1 ^ c1 ^ key[0], low1, high0 ^ c3 ^ key[1], low0];
-        key = [
-            key[0].wrapping_add(KEY_STEPS[0]),
-            key[1].wrapping_add(KEY_STEPS[1]),
-        ];
+        key = [key[0].wrapping_add(KEY_STEPS[0]), key[1].wrapping_add(KEY_STEPS[1])];
     }
     counter
 }

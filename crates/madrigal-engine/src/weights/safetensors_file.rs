@@ -19,30 +19,17 @@ pub(super) struct SafetensorsFile {
 
 impl SafetensorsFile {
     pub(super) fn open(path: &Path) -> Result<Self, WeightsError> {
-        let file = MappedFile::open(path).map_err(|source| WeightsError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
-        let malformed = |problem: String| WeightsError::Malformed {
-            path: path.to_owned(),
-            problem,
-        };
-        let (header_bytes, metadata) = SafeTensors::read_metadata(&file).map_err(|error| {
-            malformed(format!(
-                "the safetensors header is invalid: {error} ({} bytes)",
-                file.len()
-            ))
-        })?;
+        let file = MappedFile::open(path).map_err(|source| WeightsError::Open { path: path.to_owned(), source })?;
+        let malformed = |problem: String| WeightsError::Malformed { path: path.to_owned(), problem };
+        let (header_bytes, metadata) = SafeTensors::read_metadata(&file)
+            .map_err(|error| malformed(format!("the safetensors header is invalid: {error} ({} bytes)", file.len())))?;
         let data_start = PREFIX_BYTES + header_bytes;
         let mut tensors = Vec::new();
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
             let range = data_start + start..data_start + end;
             if file.get(range.clone()).is_none() {
-                return Err(malformed(format!(
-                    "tensor `{name}` at {range:?} reaches past the end ({})",
-                    file.len()
-                )));
+                return Err(malformed(format!("tensor `{name}` at {range:?} reaches past the end ({})", file.len())));
             }
             let kind = match info.dtype {
                 Dtype::F32 => StoredKind::Known(BlockType::F32),
@@ -51,15 +38,7 @@ impl SafetensorsFile {
                 other => StoredKind::Unsupported(format!("{other:?}")),
             };
             let shape = info.shape.iter().map(|&size| size as u64).collect();
-            tensors.push((
-                name,
-                Stored {
-                    shape,
-                    kind,
-                    file: file.clone(),
-                    range,
-                },
-            ));
+            tensors.push((name, Stored { shape, kind, file: file.clone(), range }));
         }
         Ok(Self { tensors })
     }
@@ -72,16 +51,9 @@ pub(super) fn files_of(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     if single.is_file() || !index.is_file() {
         return Ok(vec![single]);
     }
-    let malformed = |problem: String| WeightsError::Malformed {
-        path: index.clone(),
-        problem,
-    };
-    let text = std::fs::read(&index).map_err(|source| WeightsError::Open {
-        path: index.clone(),
-        source,
-    })?;
-    let value: Value =
-        serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+    let malformed = |problem: String| WeightsError::Malformed { path: index.clone(), problem };
+    let text = std::fs::read(&index).map_err(|source| WeightsError::Open { path: index.clone(), source })?;
+    let value: Value = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
     let map = value
         .get("weight_map")
         .and_then(Value::as_object)
@@ -89,14 +61,8 @@ pub(super) fn files_of(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     let mut names = BTreeSet::new();
     for (tensor, file) in map {
         // A name with a folder in it could point anywhere on the disk.
-        let name = file.as_str().filter(|name| {
-            Path::new(name)
-                .file_name()
-                .is_some_and(|last| last == *name)
-        });
-        names.insert(name.ok_or_else(|| {
-            malformed(format!("`weight_map` names no plain file for `{tensor}`"))
-        })?);
+        let name = file.as_str().filter(|name| Path::new(name).file_name().is_some_and(|last| last == *name));
+        names.insert(name.ok_or_else(|| malformed(format!("`weight_map` names no plain file for `{tensor}`")))?);
     }
     if names.is_empty() {
         return Err(malformed("`weight_map` is empty".to_owned()));

@@ -1,0 +1,11 @@
+//! What the engine promises: parity with transformers, batch invariance, forks, stop texts, sampling, clear errors.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+
+mod batching;
+mod fixtures;
+mod gguf_files;
+mod model_files;
+mod parity;
+mod sampling;
+mod sequences;
