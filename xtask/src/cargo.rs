@@ -11,10 +11,7 @@ use crate::failure::Failure;
 pub(crate) fn command(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Set by `cargo run` for this package; a cargo below must not take them for its own.
-    command
-        .env_remove("CARGO_MANIFEST_DIR")
-        .env_remove("CARGO_MANIFEST_PATH")
-        .current_dir(root);
+    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH").current_dir(root);
     command
 }
 
@@ -26,8 +23,7 @@ pub(crate) fn workspace_root() -> PathBuf {
 
 /// Where builds of the workspace go.
 pub(crate) fn target(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root.join("target"), |folder| root.join(folder))
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }
 
 /// What `cargo metadata` says about the workspace under `root`.
@@ -40,11 +36,7 @@ pub(crate) fn metadata(root: &Path, arguments: &[&str]) -> Result<Value, Failure
         .map_err(|error| Failure::new(format!("run cargo metadata: {error}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(format!(
-            "read the packages of {}: {}",
-            root.display(),
-            said.trim()
-        )));
+        return Err(Failure::new(format!("read the packages of {}: {}", root.display(), said.trim())));
     }
     serde_json::from_slice(&output.stdout)
         .map_err(|error| Failure::new(format!("understand what cargo metadata says: {error}")))
@@ -52,10 +44,7 @@ pub(crate) fn metadata(root: &Path, arguments: &[&str]) -> Result<Value, Failure
 
 /// The elements of the array `key` of `value`.
 pub(crate) fn array<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value
-        .get(key)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The string `key` of `value`; empty where it has none.

@@ -57,34 +57,15 @@ fn seconds(time: Duration) -> String {
 /// Runs a command with this terminal; whether it succeeded.
 pub(crate) fn succeeds(command: &mut Command) -> Result<bool, Failure> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let arguments = command
-        .get_args()
-        .collect::<Vec<_>>()
-        .join(OsStr::new(" "))
-        .to_string_lossy()
-        .into_owned();
-    println!(
-        "$ {} {arguments}",
-        Path::new(&program)
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-    );
-    let status = command
-        .status()
-        .map_err(|error| Failure::new(format!("run {program}: {error}")))?;
+    let arguments = command.get_args().collect::<Vec<_>>().join(OsStr::new(" ")).to_string_lossy().into_owned();
+    println!("$ {} {arguments}", Path::new(&program).file_name().unwrap_or_default().to_string_lossy());
+    let status = command.status().map_err(|error| Failure::new(format!("run {program}: {error}")))?;
     Ok(status.success())
 }
 
 fn formatting(root: &Path) -> Result<bool, Failure> {
     let workspace = succeeds(cargo::command(root).args(["fmt", "--all", "--", "--check"]))?;
-    let fuzz = succeeds(cargo::command(root).args([
-        "fmt",
-        "--manifest-path",
-        "fuzz/Cargo.toml",
-        "--",
-        "--check",
-    ]))?;
+    let fuzz = succeeds(cargo::command(root).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"]))?;
     Ok(workspace && fuzz)
 }
 
@@ -102,18 +83,14 @@ fn clippy(root: &Path) -> Result<bool, Failure> {
 }
 
 fn rustdoc(root: &Path) -> Result<bool, Failure> {
-    succeeds(
-        cargo::command(root)
-            .env("RUSTDOCFLAGS", "-D warnings")
-            .args([
-                "doc",
-                "--quiet",
-                "--locked",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-            ]),
-    )
+    succeeds(cargo::command(root).env("RUSTDOCFLAGS", "-D warnings").args([
+        "doc",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]))
 }
 
 fn deny(root: &Path) -> Result<bool, Failure> {

@@ -22,19 +22,12 @@ const PACKAGES: &[Package] = &[
         probe: &["node", "--version"],
         needed_by: "the mock providers that chat models are tested against",
     },
-    Package {
-        name: "npm",
-        probe: &["npm", "--version"],
-        needed_by: "installing the mock providers",
-    },
+    Package { name: "npm", probe: &["npm", "--version"], needed_by: "installing the mock providers" },
 ];
 
 /// Installs what is missing where this user may; says what is missing otherwise.
 pub(crate) fn provide() {
-    let missing: Vec<&Package> = PACKAGES
-        .iter()
-        .filter(|package| !is_there(package.probe))
-        .collect();
+    let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !is_there(package.probe)).collect();
     if missing.is_empty() {
         return;
     }
@@ -56,8 +49,7 @@ pub(crate) fn provide() {
         )
         .unwrap_or(false)
     };
-    let installed = apt(&["update"])
-        && apt(&[&["install", "--no-install-recommends"], names.as_slice()].concat());
+    let installed = apt(&["update"]) && apt(&[&["install", "--no-install-recommends"], names.as_slice()].concat());
     if !installed {
         println!("apt-get could not install them; the tests that need them are skipped");
     }
@@ -74,8 +66,5 @@ fn is_there(probe: &[&str]) -> bool {
 }
 
 fn is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

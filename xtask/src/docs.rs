@@ -24,23 +24,13 @@ pub(crate) fn compare(root: &Path) -> Result<bool, Failure> {
     let Some(line) = first_difference(&kept, &now) else {
         return Ok(true);
     };
-    println!(
-        "{CLI_REFERENCE}:{line} is not what the program says now: run `cargo xtask docs` and commit the file"
-    );
+    println!("{CLI_REFERENCE}:{line} is not what the program says now: run `cargo xtask docs` and commit the file");
     Ok(false)
 }
 
 fn cli_reference(root: &Path) -> Result<String, Failure> {
     let output = cargo::command(root)
-        .args([
-            "run",
-            "--quiet",
-            "--locked",
-            "--package",
-            "madrigal",
-            "--",
-            "cli-reference",
-        ])
+        .args(["run", "--quiet", "--locked", "--package", "madrigal", "--", "cli-reference"])
         .env("NO_COLOR", "1")
         // Where no terminal says how wide it is, help is wrapped to this.
         .env("COLUMNS", "100")
@@ -50,9 +40,7 @@ fn cli_reference(root: &Path) -> Result<String, Failure> {
         .map_err(|error| Failure::new(format!("run madrigal cli-reference: {error}")))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() || text.is_empty() {
-        return Err(Failure::new(format!(
-            "write {CLI_REFERENCE}: `madrigal cli-reference` printed nothing or failed"
-        )));
+        return Err(Failure::new(format!("write {CLI_REFERENCE}: `madrigal cli-reference` printed nothing or failed")));
     }
     Ok(text)
 }
@@ -62,11 +50,7 @@ fn first_difference(kept: &str, now: &str) -> Option<usize> {
     if kept == now {
         return None;
     }
-    let same = kept
-        .split('\n')
-        .zip(now.split('\n'))
-        .take_while(|(kept, now)| kept == now)
-        .count();
+    let same = kept.split('\n').zip(now.split('\n')).take_while(|(kept, now)| kept == now).count();
     Some(same + 1)
 }
 
@@ -76,12 +60,8 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named() {
-        let cases = [
-            ("a\nb\n", "a\nb\n", None),
-            ("", "a\n", Some(1)),
-            ("a\nb\n", "a\nc\n", Some(2)),
-            ("a\n", "a", Some(2)),
-        ];
+        let cases =
+            [("a\nb\n", "a\nb\n", None), ("", "a\n", Some(1)), ("a\nb\n", "a\nc\n", Some(2)), ("a\n", "a", Some(2))];
         for (kept, now, line) in cases {
             assert_eq!(first_difference(kept, now), line, "{kept:?} {now:?}");
         }

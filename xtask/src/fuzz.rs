@@ -29,19 +29,8 @@ pub(crate) fn list(root: &Path) -> Result<(), Failure> {
 /// Whether the targets still build.
 pub(crate) fn check(root: &Path) -> Result<bool, Failure> {
     lock(root)?;
-    let clippy = [
-        "clippy",
-        "--quiet",
-        "--manifest-path",
-        MANIFEST,
-        "--target-dir",
-    ];
-    succeeds(
-        cargo::command(root)
-            .args(clippy)
-            .arg(cargo::target(root))
-            .args(["--", "-D", "warnings"]),
-    )
+    let clippy = ["clippy", "--quiet", "--manifest-path", MANIFEST, "--target-dir"];
+    succeeds(cargo::command(root).args(clippy).arg(cargo::target(root)).args(["--", "-D", "warnings"]))
 }
 
 /// Feeds `target` for `seconds`; whether it withstood.
@@ -50,10 +39,7 @@ pub(crate) fn check(root: &Path) -> Result<bool, Failure> {
 pub(crate) fn run(root: &Path, target: &str, seconds: u32) -> Result<bool, Failure> {
     let targets = targets(root)?;
     if !targets.iter().any(|known| known == target) {
-        return Err(Failure::new(format!(
-            "fuzz {target}: the targets are {}",
-            targets.join(", ")
-        )));
+        return Err(Failure::new(format!("fuzz {target}: the targets are {}", targets.join(", "))));
     }
     lock(root)?;
     let host = host(root)?;
@@ -90,12 +76,7 @@ pub(crate) fn run(root: &Path, target: &str, seconds: u32) -> Result<bool, Failu
             .arg(root.join("fuzz/seeds").join(target))
             .arg(format!("-artifact_prefix={}/", found.display()))
             .arg(format!("-max_total_time={seconds}"))
-            .args([
-                "-max_len=16384",
-                "-timeout=10",
-                "-rss_limit_mb=2048",
-                "-print_final_stats=1",
-            ])
+            .args(["-max_len=16384", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"])
             .current_dir(root),
     )
 }
@@ -109,8 +90,8 @@ fn lock(root: &Path) -> Result<(), Failure> {
 
 /// The names of the targets, each a file.
 fn targets(root: &Path) -> Result<Vec<String>, Failure> {
-    let entries = std::fs::read_dir(root.join(TARGETS))
-        .map_err(|error| Failure::new(format!("list {TARGETS}: {error}")))?;
+    let entries =
+        std::fs::read_dir(root.join(TARGETS)).map_err(|error| Failure::new(format!("list {TARGETS}: {error}")))?;
     let mut names: Vec<String> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
@@ -128,6 +109,5 @@ fn host(root: &Path) -> Result<String, Failure> {
         .map_err(|error| Failure::new(format!("run rustc: {error}")))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned)
-        .ok_or_else(|| Failure::new("find the host's triple in what rustc -vV says"))
+    host.map(str::to_owned).ok_or_else(|| Failure::new("find the host's triple in what rustc -vV says"))
 }

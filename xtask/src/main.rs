@@ -72,9 +72,8 @@ fn wrong_usage() -> ExitCode {
 
 /// Prints what the invariants forbid in the tree under `root`; whether it is clean.
 fn tidy_tree(root: &Path) -> Result<bool, Failure> {
-    let root = root
-        .canonicalize()
-        .map_err(|error| Failure::new(format!("find the tree {}: {error}", root.display())))?;
+    let root =
+        root.canonicalize().map_err(|error| Failure::new(format!("find the tree {}: {error}", root.display())))?;
     let findings = tidy::findings(&root)?;
     for finding in &findings {
         println!("{finding}");

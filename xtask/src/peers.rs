@@ -22,11 +22,7 @@ pub(crate) fn install(root: &Path) -> bool {
         return true;
     }
     let mut script = Command::new("bash");
-    script
-        .arg(INSTALL)
-        .arg(folder(root))
-        .current_dir(root)
-        .stdin(std::process::Stdio::null());
+    script.arg(INSTALL).arg(folder(root)).current_dir(root).stdin(std::process::Stdio::null());
     let installed = succeeds(&mut script).unwrap_or_else(|failure| {
         println!("failed to {failure}");
         false
@@ -35,13 +31,7 @@ pub(crate) fn install(root: &Path) -> bool {
         return true;
     }
     let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    let consequence = if in_ci {
-        "in CI this is a failure"
-    } else {
-        "their tests are skipped"
-    };
-    println!(
-        "{INSTALL} could not install the servers that chat models are tested against: {consequence}"
-    );
+    let consequence = if in_ci { "in CI this is a failure" } else { "their tests are skipped" };
+    println!("{INSTALL} could not install the servers that chat models are tested against: {consequence}");
     !in_ci
 }

@@ -35,10 +35,7 @@ impl RustText {
             lines: source.lines().count(),
             test_lines,
             test_modules,
-            opens_with_doc: source
-                .trim_start_matches('\u{feff}')
-                .trim_start()
-                .starts_with("//!"),
+            opens_with_doc: source.trim_start_matches('\u{feff}').trim_start().starts_with("//!"),
         }
     }
 
@@ -54,11 +51,7 @@ impl RustText {
 
     /// How many lines do not belong to tests.
     pub(crate) fn lines_outside_tests(&self) -> usize {
-        let tests: usize = self
-            .test_lines
-            .iter()
-            .map(|lines| lines.end - lines.start)
-            .sum();
+        let tests: usize = self.test_lines.iter().map(|lines| lines.end - lines.start).sum();
         self.lines.saturating_sub(tests)
     }
 
@@ -73,12 +66,7 @@ impl RustText {
         let count = words.len();
         self.tokens
             .windows(count)
-            .filter(move |window| {
-                window
-                    .iter()
-                    .zip(&words)
-                    .all(|(token, word)| token.text == *word)
-            })
+            .filter(move |window| window.iter().zip(&words).all(|(token, word)| token.text == *word))
             .map(|window| &window[0])
     }
 
@@ -146,28 +134,18 @@ fn literal(rest: &[u8], before: Option<u8>) -> Option<usize> {
         b'\'' => character(rest),
         // A prefix only counts at the start of a word.
         b'r' | b'b' | b'c' if !after_word => {
-            let prefix = rest
-                .iter()
-                .take(2)
-                .take_while(|b| matches!(b, b'r' | b'b' | b'c'))
-                .count();
+            let prefix = rest.iter().take(2).take_while(|b| matches!(b, b'r' | b'b' | b'c')).count();
             let hashes = rest[prefix..].iter().take_while(|&&b| b == b'#').count();
             let raw = rest[..prefix].contains(&b'r');
             match rest.get(prefix + hashes) {
                 Some(b'"') if raw => {
-                    let close: Vec<u8> = std::iter::once(b'"')
-                        .chain(std::iter::repeat_n(b'#', hashes))
-                        .collect();
+                    let close: Vec<u8> = std::iter::once(b'"').chain(std::iter::repeat_n(b'#', hashes)).collect();
                     let body = prefix + hashes + 1;
-                    let end = rest[body..]
-                        .windows(close.len())
-                        .position(|window| window == close);
+                    let end = rest[body..].windows(close.len()).position(|window| window == close);
                     Some(end.map_or(rest.len(), |end| body + end + close.len()))
                 }
                 Some(b'"') if hashes == 0 => Some(quoted(rest, prefix, b'"')),
-                Some(b'\'') if hashes == 0 && rest[0] == b'b' && prefix == 1 => {
-                    Some(quoted(rest, 1, b'\''))
-                }
+                Some(b'\'') if hashes == 0 && rest[0] == b'b' && prefix == 1 => Some(quoted(rest, 1, b'\'')),
                 _ => None,
             }
         }
@@ -225,11 +203,7 @@ fn tokens(code: &[u8]) -> Vec<Token> {
             _ => 1,
         };
         let text = String::from_utf8_lossy(&code[at..at + length]).into_owned();
-        tokens.push(Token {
-            text,
-            line,
-            test: false,
-        });
+        tokens.push(Token { text, line, test: false });
         at += length;
     }
     tokens
@@ -253,11 +227,7 @@ fn attribute_at(tokens: &[Token], at: usize) -> Option<Attribute> {
         return None;
     }
     let end = after_bracket(tokens, open);
-    Some(Attribute {
-        inside: open + 1..end.saturating_sub(1).max(open + 1),
-        end,
-        inner,
-    })
+    Some(Attribute { inside: open + 1..end.saturating_sub(1).max(open + 1), end, inner })
 }
 
 /// The index after the bracket that closes the one at `open`.
@@ -291,11 +261,7 @@ fn mark_tests(tokens: &mut [Token]) -> (Vec<Range<usize>>, Vec<String>) {
             at = attribute.end;
             continue;
         }
-        let end = if attribute.inner {
-            tokens.len()
-        } else {
-            item_end(tokens, attribute.end)
-        };
+        let end = if attribute.inner { tokens.len() } else { item_end(tokens, attribute.end) };
         if let [.., word, name, semicolon] = &tokens[at..end]
             && word.text == "mod"
             && semicolon.text == ";"
@@ -346,11 +312,7 @@ mod tests {
     use super::*;
 
     fn words(source: &str) -> Vec<String> {
-        RustText::new(source)
-            .tokens
-            .into_iter()
-            .map(|token| token.text)
-            .collect()
+        RustText::new(source).tokens.into_iter().map(|token| token.text).collect()
     }
 
     #[test]
@@ -368,8 +330,8 @@ mod tests {
             (
                 "fn f<'a>(x: &'a u8, c: char) { c == 'x' }",
                 &[
-                    "fn", "f", "<", "'", "a", ">", "(", "x", ":", "&", "'", "a", "u8", ",", "c",
-                    ":", "char", ")", "{", "c", "=", "=", "}",
+                    "fn", "f", "<", "'", "a", ">", "(", "x", ":", "&", "'", "a", "u8", ",", "c", ":", "char", ")", "{",
+                    "c", "=", "=", "}",
                 ],
             ),
             ("r#type b::c", &["r", "#", "type", "b", "::", "c"]),

@@ -44,18 +44,11 @@ pub(crate) fn run(root: &Path, show: Skipped) -> Result<bool, Failure> {
     });
     println!();
     print_skipped(&tally.skipped, show);
-    let Tally {
-        passed,
-        failed,
-        skipped,
-    } = &tally;
+    let Tally { passed, failed, skipped } = &tally;
     if passed + failed == 0 {
         println!("no test ran");
     }
-    println!(
-        "{passed} passed, {failed} failed, {} skipped",
-        skipped.len()
-    );
+    println!("{passed} passed, {failed} failed, {} skipped", skipped.len());
     Ok(prepared && ran && *failed == 0 && *passed > 0)
 }
 
@@ -66,58 +59,31 @@ fn tests(root: &Path, tally: &mut Tally) -> Result<bool, Failure> {
     for stale in [&skipped, &junit] {
         let _ = std::fs::remove_file(stale);
     }
-    std::fs::create_dir_all(&target)
-        .map_err(|error| Failure::new(format!("create {}: {error}", target.display())))?;
-    let fixtures =
-        std::env::var_os(FIXTURES).map_or_else(|| root.join("../shared/data"), Into::into);
+    std::fs::create_dir_all(&target).map_err(|error| Failure::new(format!("create {}: {error}", target.display())))?;
+    let fixtures = std::env::var_os(FIXTURES).map_or_else(|| root.join("../shared/data"), Into::into);
     if !fixtures.is_dir() {
-        println!(
-            "{} is no folder: tests that read fixtures from it are skipped (set {FIXTURES})",
-            fixtures.display()
-        );
+        println!("{} is no folder: tests that read fixtures from it are skipped (set {FIXTURES})", fixtures.display());
     }
     let command = |arguments: &[&str]| {
         let mut command = cargo::command(root);
-        command
-            .args(arguments)
-            .env(FIXTURES, &fixtures)
-            .env(SKIPPED, &skipped)
-            .env(PEERS, peers::folder(root));
+        command.args(arguments).env(FIXTURES, &fixtures).env(SKIPPED, &skipped).env(PEERS, peers::folder(root));
         command.stdin(Stdio::null());
         command
     };
-    let nextest = command(&["nextest", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let nextest = command(&["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let succeeded = if nextest.is_ok_and(|status| status.success()) {
-        let run = [
-            "nextest",
-            "run",
-            "--locked",
-            "--workspace",
-            "--no-fail-fast",
-            "--no-tests=pass",
-        ];
-        let status = command(&run)
-            .status()
-            .map_err(|error| Failure::new(format!("run cargo nextest: {error}")))?;
+        let run = ["nextest", "run", "--locked", "--workspace", "--no-fail-fast", "--no-tests=pass"];
+        let status = command(&run).status().map_err(|error| Failure::new(format!("run cargo nextest: {error}")))?;
         if let Ok(report) = std::fs::read_to_string(&junit) {
             let (ran, failed) = count_junit(&report);
             tally.passed += ran - failed;
             tally.failed += failed;
         }
-        let documents = libtest(
-            &mut command(&["test", "--doc", "--locked", "--workspace", "--no-fail-fast"]),
-            tally,
-        )?;
+        let documents = libtest(&mut command(&["test", "--doc", "--locked", "--workspace", "--no-fail-fast"]), tally)?;
         status.success() && documents
     } else {
         println!("cargo-nextest is not installed: cargo test takes its place");
-        libtest(
-            &mut command(&["test", "--locked", "--workspace", "--no-fail-fast"]),
-            tally,
-        )?
+        libtest(&mut command(&["test", "--locked", "--workspace", "--no-fail-fast"]), tally)?
     };
     let mut unable = parse_skipped(&std::fs::read_to_string(&skipped).unwrap_or_default());
     // A test that skips itself returns early, which its runner takes for success.
@@ -128,9 +94,7 @@ fn tests(root: &Path, tally: &mut Tally) -> Result<bool, Failure> {
 
 /// The number of tests and of failed tests in a JUnit report: attributes of its root element.
 fn count_junit(report: &str) -> (usize, usize) {
-    let element = report
-        .split_once("<testsuites")
-        .map_or("", |(_, rest)| rest.split('>').next().unwrap_or_default());
+    let element = report.split_once("<testsuites").map_or("", |(_, rest)| rest.split('>').next().unwrap_or_default());
     let attribute = |name: &str| {
         let (_, rest) = element.split_once(&format!(" {name}=\""))?;
         rest.split('"').next()?.parse::<usize>().ok()
@@ -142,43 +106,29 @@ fn count_junit(report: &str) -> (usize, usize) {
 
 /// Runs `cargo test`, shows what it prints and counts its tests.
 fn libtest(command: &mut Command, tally: &mut Tally) -> Result<bool, Failure> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| Failure::new(format!("run cargo test: {error}")))?;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().map_err(|error| Failure::new(format!("run cargo test: {error}")))?;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             println!("{line}");
             count_line(&line, tally);
         }
     }
-    let status = child
-        .wait()
-        .map_err(|error| Failure::new(format!("wait for cargo test: {error}")))?;
+    let status = child.wait().map_err(|error| Failure::new(format!("wait for cargo test: {error}")))?;
     Ok(status.success())
 }
 
 /// Counts a line of libtest's output.
 fn count_line(line: &str, tally: &mut Tally) {
-    if let Some(name) = line
-        .strip_prefix("test ")
-        .and_then(|rest| rest.strip_suffix(" ... ignored"))
-    {
-        tally
-            .skipped
-            .push((name.to_owned(), "it is marked `ignore`".to_owned()));
+    if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... ignored")) {
+        tally.skipped.push((name.to_owned(), "it is marked `ignore`".to_owned()));
     }
     let Some(counts) = line.strip_prefix("test result: ") else {
         return;
     };
     let number_before = |word: &str| -> usize {
         let before = counts.split_once(word).map_or("", |(before, _)| before);
-        before
-            .trim_end()
-            .rsplit(' ')
-            .next()
-            .and_then(|number| number.parse().ok())
-            .unwrap_or_default()
+        before.trim_end().rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
     };
     tally.passed += number_before("passed");
     tally.failed += number_before("failed");
@@ -189,9 +139,7 @@ fn parse_skipped(text: &str) -> Vec<(String, String)> {
     let mut skipped: Vec<(String, String)> = Vec::new();
     for line in text.lines() {
         let line = line.strip_prefix("SKIPPED ").unwrap_or(line);
-        let (name, reason) = line
-            .split_once(": ")
-            .unwrap_or((line, "it names no reason"));
+        let (name, reason) = line.split_once(": ").unwrap_or((line, "it names no reason"));
         if !name.is_empty() && skipped.iter().all(|(known, _)| known != name) {
             skipped.push((name.to_owned(), reason.to_owned()));
         }
@@ -208,8 +156,7 @@ fn print_skipped(skipped: &[(String, String)], show: Skipped) {
             }
         }
         Skipped::Counted => {
-            let mut reasons: Vec<&str> =
-                skipped.iter().map(|(_, reason)| reason.as_str()).collect();
+            let mut reasons: Vec<&str> = skipped.iter().map(|(_, reason)| reason.as_str()).collect();
             reasons.sort_unstable();
             for same in reasons.chunk_by(|a, b| a == b) {
                 println!("skipped {}: {}", same.len(), same[0]);
@@ -244,25 +191,14 @@ test result: FAILED. 4 passed; 10 failed; 0 ignored; 0 measured; 0 filtered out;
         for line in output.lines() {
             count_line(line, &mut tally);
         }
-        let ignored = (
-            "crates/a/src/lib.rs - b (line 9)".to_owned(),
-            "it is marked `ignore`".to_owned(),
-        );
-        assert_eq!(
-            tally,
-            Tally {
-                passed: 6,
-                failed: 10,
-                skipped: vec![ignored]
-            }
-        );
+        let ignored = ("crates/a/src/lib.rs - b (line 9)".to_owned(), "it is marked `ignore`".to_owned());
+        assert_eq!(tally, Tally { passed: 6, failed: 10, skipped: vec![ignored] });
     }
 
     #[test]
     fn a_test_that_is_skipped_twice_counts_once() {
         let text = "SKIPPED b::c: no folder x: y\nSKIPPED a: no file\nSKIPPED b::c: no file z\n";
-        let expected = [("a", "no file"), ("b::c", "no folder x: y")]
-            .map(|(a, b)| (a.to_owned(), b.to_owned()));
+        let expected = [("a", "no file"), ("b::c", "no folder x: y")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(parse_skipped(text), expected);
     }
 }

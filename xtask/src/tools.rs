@@ -15,22 +15,18 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// The spelling checker.
 pub(crate) fn typos(root: &Path) -> Result<PathBuf, Failure> {
-    let folder = cargo::target(root)
-        .join("tools")
-        .join(format!("typos-{TYPOS}"));
+    let folder = cargo::target(root).join("tools").join(format!("typos-{TYPOS}"));
     let program = folder.join("bin/typos");
     if !program.exists() {
         let install = || -> Result<bool, Failure> {
-            Ok(
-                succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder))?
-                    && succeeds(Command::new(folder.join("bin/pip")).args([
-                        "install",
-                        "--quiet",
-                        "--disable-pip-version-check",
-                        "--only-binary=:all:",
-                        &format!("typos=={TYPOS}"),
-                    ]))?,
-            )
+            Ok(succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder))?
+                && succeeds(Command::new(folder.join("bin/pip")).args([
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--only-binary=:all:",
+                    &format!("typos=={TYPOS}"),
+                ]))?)
         };
         if !install()? {
             return Err(Failure::new(format!(
@@ -51,25 +47,13 @@ pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf, Failure> {
         // Unoptimised, it is built in half the time and checks in the same second.
         let installed = succeeds(
             cargo::command(root)
-                .args([
-                    "install",
-                    "--quiet",
-                    "--locked",
-                    "--debug",
-                    "cargo-deny",
-                    "--version",
-                    CARGO_DENY,
-                    "--root",
-                ])
+                .args(["install", "--quiet", "--locked", "--debug", "cargo-deny", "--version", CARGO_DENY, "--root"])
                 .arg(&folder)
                 .arg("--target-dir")
                 .arg(tools.join("build")),
         )?;
         if !installed {
-            return Err(Failure::new(format!(
-                "install cargo-deny {CARGO_DENY} into {}",
-                folder.display()
-            )));
+            return Err(Failure::new(format!("install cargo-deny {CARGO_DENY} into {}", folder.display())));
         }
         // What the build left behind is a gigabyte that nobody needs again.
         let _ = std::fs::remove_dir_all(tools.join("build"));

@@ -22,11 +22,7 @@ pub(crate) fn check(root: &Path) -> Result<bool, Failure> {
         if !package["source"].is_null() {
             continue;
         }
-        declared.extend(
-            cargo::array(package, "dependencies")
-                .iter()
-                .map(|dependency| cargo::text(dependency, "name")),
-        );
+        declared.extend(cargo::array(package, "dependencies").iter().map(|dependency| cargo::text(dependency, "name")));
         findings.extend(unused_of(package, &metadata));
     }
     findings.extend(unused_of_workspace(root, &declared)?);
@@ -49,19 +45,14 @@ fn unused_of(package: &Value, metadata: &Value) -> Vec<String> {
     for dependency in cargo::array(node, "deps") {
         // The word for it in the code, whatever its package is called.
         let word = cargo::text(dependency, "name");
-        if ignored.iter().any(|name| {
-            name.as_str()
-                .is_some_and(|name| name.replace('-', "_") == word)
-        }) {
+        if ignored.iter().any(|name| name.as_str().is_some_and(|name| name.replace('-', "_") == word)) {
             continue;
         }
         for kind in cargo::array(dependency, "dep_kinds") {
             let kind = kind["kind"].as_str();
             let says = match kind {
                 Some("dev") if !words.anywhere.contains(word) => "nothing uses this dev-dependency",
-                Some("build") if !words.build.contains(word) => {
-                    "the build script does not use this build-dependency"
-                }
+                Some("build") if !words.build.contains(word) => "the build script does not use this build-dependency",
                 None if !words.anywhere.contains(word) => "nothing uses this dependency",
                 None if !words.product.contains(word) => {
                     "only tests use this dependency: it belongs to dev-dependencies"
@@ -78,24 +69,16 @@ fn unused_of(package: &Value, metadata: &Value) -> Vec<String> {
 fn unused_of_workspace(root: &Path, declared: &BTreeSet<&str>) -> Result<Vec<String>, Failure> {
     let manifest = std::fs::read_to_string(root.join("Cargo.toml"))
         .map_err(|error| Failure::new(format!("read the workspace's Cargo.toml: {error}")))?;
-    let table: toml::Table = manifest
-        .parse()
-        .map_err(|error| Failure::new(format!("understand the workspace's Cargo.toml: {error}")))?;
-    let entries = table
-        .get("workspace")
-        .and_then(|workspace| workspace.get("dependencies"))
-        .and_then(toml::Value::as_table);
+    let table: toml::Table =
+        manifest.parse().map_err(|error| Failure::new(format!("understand the workspace's Cargo.toml: {error}")))?;
+    let entries =
+        table.get("workspace").and_then(|workspace| workspace.get("dependencies")).and_then(toml::Value::as_table);
     let unused = entries.into_iter().flatten().filter(|(key, entry)| {
-        let package = entry
-            .get("package")
-            .and_then(toml::Value::as_str)
-            .unwrap_or(key);
+        let package = entry.get("package").and_then(toml::Value::as_str).unwrap_or(key);
         let is_member = entry.get("path").is_some();
         !is_member && !declared.contains(package)
     });
-    Ok(unused
-        .map(|(key, _)| format!("workspace: {key}: no crate takes this dependency"))
-        .collect())
+    Ok(unused.map(|(key, _)| format!("workspace: {key}: no crate takes this dependency")).collect())
 }
 
 /// The words of a crate's code, by where they stand.
@@ -110,18 +93,12 @@ struct Words {
 impl Words {
     fn of(folder: &Path) -> Self {
         let mut words = Self::default();
-        let mut open: Vec<PathBuf> = ["src", "tests", "benches", "examples", "build.rs"]
-            .iter()
-            .map(|part| folder.join(part))
-            .collect();
+        let mut open: Vec<PathBuf> =
+            ["src", "tests", "benches", "examples", "build.rs"].iter().map(|part| folder.join(part)).collect();
         while let Some(path) = open.pop() {
             if path.is_dir() {
                 open.extend(
-                    std::fs::read_dir(&path)
-                        .into_iter()
-                        .flatten()
-                        .filter_map(Result::ok)
-                        .map(|entry| entry.path()),
+                    std::fs::read_dir(&path).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path()),
                 );
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let in_src = path.starts_with(folder.join("src"));

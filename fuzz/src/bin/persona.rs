@@ -7,9 +7,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(persona) = Persona::from_bytes(bytes, "fuzz.md") else {
         return;
     };
-    let _ = (
-        persona.system_prompt(),
-        persona.short_prompt(),
-        persona.description(),
-    );
+    let _ = (persona.system_prompt(), persona.short_prompt(), persona.description());
 });

@@ -15,50 +15,12 @@ const RULE: &str = "arrows";
 
 /// Each crate with those right below it. A crate may also use whatever its own lower crates may use.
 const ARROWS: &[(&str, &[&str])] = &[
-    (
-        "madrigal",
-        &[
-            "madrigal-server",
-            "madrigal-meetup",
-            "madrigal-swarm",
-            "madrigal-dialogue",
-        ],
-    ),
-    (
-        "madrigal-server",
-        &[
-            "madrigal-dialogue",
-            "madrigal-swarm",
-            "madrigal-agents",
-            "madrigal-journal",
-        ],
-    ),
-    (
-        "madrigal-meetup",
-        &["madrigal-dialogue", "madrigal-agents", "madrigal-journal"],
-    ),
-    (
-        "madrigal-swarm",
-        &[
-            "madrigal-agents",
-            "madrigal-sandbox",
-            "madrigal-stats",
-            "madrigal-journal",
-        ],
-    ),
-    (
-        "madrigal-dialogue",
-        &[
-            "madrigal-agents",
-            "madrigal-stats",
-            "madrigal-sandbox",
-            "madrigal-journal",
-        ],
-    ),
-    (
-        "madrigal-agents",
-        &["madrigal-engine", "madrigal-voice", "madrigal-journal"],
-    ),
+    ("madrigal", &["madrigal-server", "madrigal-meetup", "madrigal-swarm", "madrigal-dialogue"]),
+    ("madrigal-server", &["madrigal-dialogue", "madrigal-swarm", "madrigal-agents", "madrigal-journal"]),
+    ("madrigal-meetup", &["madrigal-dialogue", "madrigal-agents", "madrigal-journal"]),
+    ("madrigal-swarm", &["madrigal-agents", "madrigal-sandbox", "madrigal-stats", "madrigal-journal"]),
+    ("madrigal-dialogue", &["madrigal-agents", "madrigal-stats", "madrigal-sandbox", "madrigal-journal"]),
+    ("madrigal-agents", &["madrigal-engine", "madrigal-voice", "madrigal-journal"]),
     ("madrigal-voice", &["madrigal-engine", "madrigal-journal"]),
     ("madrigal-engine", &["madrigal-kernels"]),
     ("madrigal-kernels", &[]),
@@ -80,29 +42,15 @@ pub(super) fn findings(root: &Path) -> Result<Vec<Finding>, Failure> {
     for package in cargo::array(&metadata, "packages") {
         let name = cargo::text(package, "name");
         let manifest = Path::new(cargo::text(package, "manifest_path"));
-        let path = manifest
-            .strip_prefix(root)
-            .unwrap_or(manifest)
-            .to_string_lossy()
-            .replace('\\', "/");
-        let Some(folder) = path
-            .strip_prefix("crates/")
-            .and_then(|path| path.strip_suffix("/Cargo.toml"))
-        else {
+        let path = manifest.strip_prefix(root).unwrap_or(manifest).to_string_lossy().replace('\\', "/");
+        let Some(folder) = path.strip_prefix("crates/").and_then(|path| path.strip_suffix("/Cargo.toml")) else {
             continue;
         };
         let mut add = |says: String| {
-            findings.push(Finding {
-                path: path.clone(),
-                line: 0,
-                rule: RULE,
-                says,
-            });
+            findings.push(Finding { path: path.clone(), line: 0, rule: RULE, says });
         };
         if folder != name {
-            add(format!(
-                "the crate is called {name}: a crate's folder bears its name, directly under crates/"
-            ));
+            add(format!("the crate is called {name}: a crate's folder bears its name, directly under crates/"));
         }
         if !ARROWS.iter().any(|(from, _)| *from == name) {
             add(format!(
@@ -118,15 +66,10 @@ pub(super) fn findings(root: &Path) -> Result<Vec<Finding>, Failure> {
             let on = cargo::text(dependency, "name");
             let is_ours = on == "madrigal" || on.starts_with("madrigal-");
             if is_ours && !allowed.contains(on) {
-                add(format!(
-                    "{name} depends on {on}: arrows only go down, and none leads there"
-                ));
+                add(format!("{name} depends on {on}: arrows only go down, and none leads there"));
             }
             if HTTP.contains(&on) && !HTTP_USERS.contains(&name) {
-                add(format!(
-                    "{name} depends on {on}: only {} speak HTTP",
-                    HTTP_USERS.join(" and ")
-                ));
+                add(format!("{name} depends on {on}: only {} speak HTTP", HTTP_USERS.join(" and ")));
             }
         }
     }
@@ -135,12 +78,7 @@ pub(super) fn findings(root: &Path) -> Result<Vec<Finding>, Failure> {
 
 /// Every crate that can be reached from `name`.
 fn below(name: &str) -> BTreeSet<&'static str> {
-    let right_below = |name: &str| {
-        ARROWS
-            .iter()
-            .find(|(from, _)| *from == name)
-            .map_or(&[][..], |(_, to)| *to)
-    };
+    let right_below = |name: &str| ARROWS.iter().find(|(from, _)| *from == name).map_or(&[][..], |(_, to)| *to);
     let mut reached = BTreeSet::new();
     let mut open: Vec<&'static str> = right_below(name).to_vec();
     while let Some(next) = open.pop() {
@@ -164,12 +102,7 @@ mod tests {
 
     #[test]
     fn what_does_arithmetic_never_reaches_the_journal() {
-        for name in [
-            "madrigal-kernels",
-            "madrigal-engine",
-            "madrigal-stats",
-            "madrigal-sandbox",
-        ] {
+        for name in ["madrigal-kernels", "madrigal-engine", "madrigal-stats", "madrigal-sandbox"] {
             assert!(!below(name).contains("madrigal-journal"), "{name}");
         }
     }

@@ -20,20 +20,14 @@ pub(super) fn findings(files: &[File]) -> Vec<Finding> {
         })
         .collect();
     let documents = files.iter().filter(|file| file.path.ends_with(".md"));
-    documents
-        .flat_map(|file| claims_without_test(file, &functions))
-        .collect()
+    documents.flat_map(|file| claims_without_test(file, &functions)).collect()
 }
 
 fn claims_without_test(file: &File, functions: &BTreeSet<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut in_table = false;
     for (line, number) in file.text.as_deref().unwrap_or_default().lines().zip(1..) {
-        let Some(row) = line
-            .trim()
-            .strip_prefix('|')
-            .and_then(|row| row.strip_suffix('|'))
-        else {
+        let Some(row) = line.trim().strip_prefix('|').and_then(|row| row.strip_suffix('|')) else {
             in_table = false;
             continue;
         };

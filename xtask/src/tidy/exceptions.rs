@@ -20,18 +20,8 @@ pub(super) fn apply(files: &[File], findings: Vec<Finding>) -> Result<Vec<Findin
         .parse()
         .map_err(|error| Failure::new(format!("read {LIST}: {error}")))?;
     let mut left = findings;
-    for entry in table
-        .get("exception")
-        .and_then(toml::Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let field = |key: &str| {
-            entry
-                .get(key)
-                .and_then(toml::Value::as_str)
-                .unwrap_or_default()
-        };
+    for entry in table.get("exception").and_then(toml::Value::as_array).into_iter().flatten() {
+        let field = |key: &str| entry.get(key).and_then(toml::Value::as_str).unwrap_or_default();
         let (rule, path, reason) = (field("rule"), field("path"), field("reason"));
         if rule.is_empty() || path.is_empty() || reason.is_empty() {
             left.push(list.finding(0, RULE, format!("an exception needs rule, path and reason; one has rule \"{rule}\", path \"{path}\", reason \"{reason}\"")));

@@ -31,12 +31,7 @@ pub(crate) struct Finding {
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            path,
-            line,
-            rule,
-            says,
-        } = self;
+        let Self { path, line, rule, says } = self;
         match line {
             0 => write!(f, "{path}: {says} [{rule}]"),
             line => write!(f, "{path}:{line}: {says} [{rule}]"),
@@ -62,12 +57,7 @@ impl File {
     }
 
     fn finding(&self, line: usize, rule: &'static str, says: impl Into<String>) -> Finding {
-        Finding {
-            path: self.path.clone(),
-            line,
-            rule,
-            says: says.into(),
-        }
+        Finding { path: self.path.clone(), line, rule, says: says.into() }
     }
 }
 
@@ -95,29 +85,17 @@ fn read(root: &Path) -> Result<Vec<File>, Failure> {
             continue;
         };
         let text = String::from_utf8(bytes).ok();
-        let rust = text
-            .as_deref()
-            .filter(|_| path.ends_with(".rs"))
-            .map(RustText::new);
+        let rust = text.as_deref().filter(|_| path.ends_with(".rs")).map(RustText::new);
         let for_tests = ["/tests/", "/benches/", "/examples/"].iter().any(|folder| {
-            let beside_src = path
-                .split_once("/src/")
-                .map_or(path.as_str(), |(before, _)| before);
+            let beside_src = path.split_once("/src/").map_or(path.as_str(), |(before, _)| before);
             format!("{beside_src}/").contains(folder)
         });
-        files.push(File {
-            path,
-            text,
-            rust,
-            for_tests,
-        });
+        files.push(File { path, text, rust, for_tests });
     }
     let declared: Vec<String> = files.iter().flat_map(test_module_files).collect();
     for file in &mut files {
         file.for_tests |= declared.iter().any(|module| {
-            file.path
-                .strip_prefix(module.as_str())
-                .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+            file.path.strip_prefix(module.as_str()).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
         });
     }
     Ok(files)
@@ -132,29 +110,17 @@ fn test_module_files(file: &File) -> Vec<String> {
         Some((folder, "mod.rs" | "lib.rs" | "main.rs")) => folder,
         _ => file.path.trim_end_matches(".rs"),
     };
-    rust.test_modules()
-        .iter()
-        .map(|module| format!("{folder}/{module}"))
-        .collect()
+    rust.test_modules().iter().map(|module| format!("{folder}/{module}")).collect()
 }
 
 /// The files that belong to the tree: what git tracks or would track; without git, everything but build outputs.
 fn paths(root: &Path) -> Result<Vec<String>, Failure> {
     if root.join(".git").exists() {
         let listed = Command::new("git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-                "--deduplicate",
-            ])
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"])
             .current_dir(root)
             .output()
-            .map_err(|error| {
-                Failure::new(format!("run git ls-files in {}: {error}", root.display()))
-            })?;
+            .map_err(|error| Failure::new(format!("run git ls-files in {}: {error}", root.display())))?;
         if !listed.status.success() {
             return Err(Failure::new(format!(
                 "list the files of {}: {}",
@@ -163,18 +129,13 @@ fn paths(root: &Path) -> Result<Vec<String>, Failure> {
             )));
         }
         let names = String::from_utf8_lossy(&listed.stdout);
-        return Ok(names
-            .split('\0')
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect());
+        return Ok(names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect());
     }
     let mut paths = Vec::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(root.join(&folder)).map_err(|error| {
-            Failure::new(format!("list {}: {error}", root.join(&folder).display()))
-        })?;
+        let entries = std::fs::read_dir(root.join(&folder))
+            .map_err(|error| Failure::new(format!("list {}: {error}", root.join(&folder).display())))?;
         for entry in entries.filter_map(Result::ok) {
             let path = folder.join(entry.file_name());
             if !entry.path().is_dir() {

@@ -4,32 +4,18 @@ use super::{File, Finding};
 
 const RULE: &str = "names";
 
-const EMPTY: &[&str] = &[
-    "common", "util", "utils", "helper", "helpers", "manager", "managers", "misc", "imp",
-];
+const EMPTY: &[&str] = &["common", "util", "utils", "helper", "helpers", "manager", "managers", "misc", "imp"];
 
 pub(super) fn findings(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
     let is_code = file.rust.is_some();
     let parts: Vec<&str> = file.path.split('/').collect();
     // Data keeps the names it came with.
-    let named = if parts[0] == "testdata" {
-        1
-    } else {
-        parts.len()
-    };
+    let named = if parts[0] == "testdata" { 1 } else { parts.len() };
     for (part, rest) in parts[..named].iter().zip((0..parts.len()).rev()) {
-        let stem = part
-            .trim_start_matches('.')
-            .split('.')
-            .next()
-            .unwrap_or(part);
+        let stem = part.trim_start_matches('.').split('.').next().unwrap_or(part);
         // A document may be about a product manager.
-        let empty = if rest > 0 || is_code {
-            says_nothing(stem)
-        } else {
-            EMPTY.contains(&stem)
-        };
+        let empty = if rest > 0 || is_code { says_nothing(stem) } else { EMPTY.contains(&stem) };
         if empty {
             findings.push(file.finding(
                 0,
@@ -46,10 +32,7 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
                 findings.push(file.finding(
                     name.line,
                     RULE,
-                    format!(
-                        "module `{}` says nothing about what is inside: name the subject",
-                        name.text
-                    ),
+                    format!("module `{}` says nothing about what is inside: name the subject", name.text),
                 ));
             }
         }
@@ -59,9 +42,7 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
 
 /// Whether a name is one of the empty words, or ends in one (`string_utils`).
 fn says_nothing(name: &str) -> bool {
-    name.rsplit(['_', '-'])
-        .next()
-        .is_some_and(|last| EMPTY.contains(&last.to_ascii_lowercase().as_str()))
+    name.rsplit(['_', '-']).next().is_some_and(|last| EMPTY.contains(&last.to_ascii_lowercase().as_str()))
 }
 
 #[cfg(test)]

@@ -28,14 +28,7 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         name: "http",
-        patterns: &[
-            "genai ::",
-            "reqwest ::",
-            "hyper ::",
-            "axum ::",
-            "extern crate genai",
-            "extern crate reqwest",
-        ],
+        patterns: &["genai ::", "reqwest ::", "hyper ::", "axum ::", "extern crate genai", "extern crate reqwest"],
         holds: |file| {
             is_library(file)
                 && file.crate_name() != Some("madrigal-server")
@@ -69,13 +62,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "home",
-        patterns: &[
-            "home_dir",
-            "dirs ::",
-            "directories ::",
-            "etcetera ::",
-            "xdg ::",
-        ],
+        patterns: &["home_dir", "dirs ::", "directories ::", "etcetera ::", "xdg ::"],
         holds: is_library,
         in_tests: false,
         says: "only the CLI knows the user's folders: take the path as an argument",
@@ -104,14 +91,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "clock",
-        patterns: &[
-            "SystemTime :: now",
-            "Utc :: now",
-            "Local :: now",
-            "now_utc",
-            "Timestamp :: now",
-            "Zoned :: now",
-        ],
+        patterns: &["SystemTime :: now", "Utc :: now", "Local :: now", "now_utc", "Timestamp :: now", "Zoned :: now"],
         holds: is_library,
         in_tests: false,
         says: "only the CLI reads the clock: take the time as an argument",
@@ -120,10 +100,7 @@ const RULES: &[Rule] = &[
         name: "unsafe",
         patterns: &["unsafe"],
         holds: |file| {
-            !matches!(
-                file.crate_name(),
-                Some("madrigal-kernels" | "madrigal-sandbox")
-            ) && file.path != MEMORY_MAP
+            !matches!(file.crate_name(), Some("madrigal-kernels" | "madrigal-sandbox")) && file.path != MEMORY_MAP
         },
         in_tests: true,
         says: "unsafe belongs to the kernels, the sandbox and the engine's memory map",
@@ -201,12 +178,7 @@ const RULES: &[Rule] = &[
             "f64 :: cos",
             "f64 :: tanh",
         ],
-        holds: |file| {
-            matches!(
-                file.crate_name(),
-                Some("madrigal-kernels" | "madrigal-engine" | "madrigal-voice")
-            )
-        },
+        holds: |file| matches!(file.crate_name(), Some("madrigal-kernels" | "madrigal-engine" | "madrigal-voice")),
         in_tests: false,
         says: "the platform's libm differs between machines: use the libm crate",
     },
@@ -217,20 +189,10 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
         return Vec::new();
     };
     let mut findings = Vec::new();
-    for rule in RULES
-        .iter()
-        .filter(|rule| (rule.holds)(file) && (rule.in_tests || !file.for_tests))
-    {
+    for rule in RULES.iter().filter(|rule| (rule.holds)(file) && (rule.in_tests || !file.for_tests)) {
         for pattern in rule.patterns {
-            for token in rust
-                .find(pattern)
-                .filter(|token| rule.in_tests || !token.test)
-            {
-                findings.push(file.finding(
-                    token.line,
-                    rule.name,
-                    format!("`{}`: {}", plain(pattern), rule.says),
-                ));
+            for token in rust.find(pattern).filter(|token| rule.in_tests || !token.test) {
+                findings.push(file.finding(token.line, rule.name, format!("`{}`: {}", plain(pattern), rule.says)));
             }
         }
     }
@@ -253,11 +215,7 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
         }
     }
     if !rust.opens_with_doc() {
-        findings.push(file.finding(
-            1,
-            "module-doc",
-            "open the module with `//!`: what it owns and what it does not",
-        ));
+        findings.push(file.finding(1, "module-doc", "open the module with `//!`: what it owns and what it does not"));
     }
     let lines = rust.lines_outside_tests();
     if !file.for_tests && lines > LONGEST {
@@ -277,8 +235,7 @@ fn is_library(file: &File) -> bool {
 
 /// Whether `path` is the module at `module`: its file or one in its folder.
 fn is_module(path: &str, module: &str) -> bool {
-    path.strip_prefix(module)
-        .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    path.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
 
 /// A token pattern as one would write it.
