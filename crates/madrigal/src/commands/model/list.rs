@@ -2,7 +2,7 @@
 //!
 //! Owns finding them and telling them apart by their headers. Nothing is loaded, and nothing is downloaded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ pub(crate) struct ListArgs {
     json: bool,
 }
 
-pub(crate) fn list(args: ListArgs) -> Result {
+pub(crate) fn list(args: &ListArgs) -> Result {
     let mut search = Search::default();
     for folder in &args.folders {
         fs::read_dir(folder).doing(format_args!("read the folder {}", folder.display()))?;
@@ -74,7 +74,10 @@ pub(crate) fn list(args: ListArgs) -> Result {
 /// The places where models lie.
 #[derive(Default)]
 struct Search {
-    seen: HashSet<PathBuf>,
+    /// Real folders, with how many levels beneath them have been searched.
+    searched: HashMap<PathBuf, u32>,
+    /// Real paths of what was found, so that a link does not show a model twice.
+    known: HashSet<PathBuf>,
     found: Vec<Place>,
 }
 
@@ -87,10 +90,12 @@ enum Place {
 impl Search {
     /// Adds what is in `folder` and in the folders `below` levels beneath it. What cannot be read is passed over.
     fn folder(&mut self, folder: &Path, below: u32) {
+        let Ok(real) = folder.canonicalize() else { return };
         // A link may lead back up.
-        if !folder.canonicalize().is_ok_and(|real| self.seen.insert(real)) {
+        if self.searched.get(&real).is_some_and(|levels| *levels >= below) {
             return;
         }
+        self.searched.insert(real, below);
         let Ok(entries) = fs::read_dir(folder) else { return };
         let shown = |path: PathBuf| path.strip_prefix(".").map(Path::to_owned).unwrap_or(path);
         let mut paths: Vec<PathBuf> = entries.filter_map(std::result::Result::ok).map(|entry| entry.path()).collect();
@@ -104,12 +109,20 @@ impl Search {
         let weights = of_kind("safetensors");
         if !weights.is_empty() && files.iter().any(|file| file.ends_with("config.json")) {
             let name = if folder == Path::new(".") { folder.to_owned() } else { shown(folder.to_owned()) };
-            self.found.push(Place::Folder(name, weights));
+            self.add(folder, Place::Folder(name, weights));
         }
-        self.found.extend(of_kind("gguf").into_iter().map(|file| Place::Gguf(shown(file))));
+        for file in of_kind("gguf") {
+            self.add(&file, Place::Gguf(shown(file.clone())));
+        }
         let hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         for inner in folders.iter().filter(|path| below > 0 && !hidden(path)) {
             self.folder(inner, below - 1);
+        }
+    }
+
+    fn add(&mut self, path: &Path, place: Place) {
+        if path.canonicalize().is_ok_and(|real| self.known.insert(real)) {
+            self.found.push(place);
         }
     }
 }
@@ -236,6 +249,7 @@ mod tests {
         write("org/config-only/config.json", "{}");
         write("x/1/2/3/too-deep.gguf", "");
         let mut search = Search::default();
+        search.folder(root.path(), 0);
         search.folder(root.path(), DEPTH);
         search.folder(root.path(), DEPTH);
         let found: Vec<Found> = search.found.into_iter().map(Found::look).collect();

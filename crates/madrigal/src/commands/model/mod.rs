@@ -54,7 +54,7 @@ enum ModelCommand {
 
 pub(crate) fn model(args: ModelArgs) -> Result {
     match args.command {
-        ModelCommand::List(args) => list::list(args),
+        ModelCommand::List(args) => list::list(&args),
         ModelCommand::Show(args) => show::show(&args),
         ModelCommand::Tokenize(args) => tokenize::tokenize(&args),
         ModelCommand::Detokenize(args) => detokenize::detokenize(&args),

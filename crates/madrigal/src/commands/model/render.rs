@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use super::input;
 use super::local::LocalModel;
+use madrigal_journal::civil::civil_date;
+
 use crate::failure::{Context, Failure, Result};
 use crate::{output, runs};
 
@@ -78,6 +80,12 @@ pub(crate) fn render(args: &RenderArgs) -> Result {
         now,
     };
     let prompt = template.render(&request).map_err(Failure::of)?;
+    if template.is_plain() {
+        anstream::eprintln!(
+            "note: {} has no chat template; messages are written as `Name: text`",
+            output::neutral(&path.display().to_string())
+        );
+    }
     output::print_text(&prompt).doing("print")
 }
 
@@ -91,20 +99,13 @@ fn template(model: &Path, instead: Option<&Path>) -> Result<ChatTemplate> {
             .map_err(|_| Failure::of(format_args!("read the template {}: it is not UTF-8", file.display())))?;
         return ChatTemplate::from_source_for(&source, model).map_err(Failure::of);
     }
-    let template = ChatTemplate::open(model).map_err(Failure::of)?;
-    if template.is_plain() {
-        anstream::eprintln!(
-            "note: {} has no chat template; messages are written as `Name: text`",
-            output::neutral(&model.display().to_string())
-        );
-    }
-    Ok(template)
+    ChatTemplate::open(model).map_err(Failure::of)
 }
 
 /// The date and time now, in UTC.
 fn present() -> CivilDateTime {
     let seconds = runs::now_ms() / 1000;
-    let (year, month, day) = runs::civil_date(seconds / 86_400);
+    let (year, month, day) = civil_date(seconds / 86_400);
     let small = |number: u64| u8::try_from(number).unwrap_or_default();
     let time = seconds % 86_400;
     let year = u16::try_from(year).unwrap_or_default();
