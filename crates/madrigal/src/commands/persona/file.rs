@@ -69,7 +69,7 @@ pub(super) fn write(path: &Path, markdown: &str, force: bool, notes: &[String], 
         output::print_json(&json!({ "file": shown, "notes": notes, "findings": findings })).doing("print")?;
     } else {
         output::print(format!("{}\n", neutral(&shown))).doing("print")?;
-        anstream::eprintln!("{DIM}seat it: madrigal talk {} doctor{DIM:#}", neutral(&shown));
+        anstream::eprintln!("{DIM}seat it: madrigal talk {}@MODEL doctor{DIM:#}", neutral(&shown));
     }
     if broken {
         Err(Failure::of(format_args!("make a usable persona: see what is wrong with {shown}")))
