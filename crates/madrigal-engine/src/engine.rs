@@ -31,7 +31,7 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Instruction set; `None` takes the fastest of this machine. Results may differ between instruction sets.
     pub isa: Option<Isa>,
-    /// How keys and values are stored; `None` takes F32 for F32 files and BF16 for all others.
+    /// How keys and values are stored; `None` takes F32 for files of F32 and F16 alone, BF16 for all others.
     pub kv: Option<KvType>,
     /// The most bytes that weights and KV blocks may take together.
     pub memory_limit: Option<u64>,

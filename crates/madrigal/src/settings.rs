@@ -92,7 +92,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N", env = "MADRIGAL_CONTEXT")]
     pub(crate) context: Option<usize>,
 
-    /// Number format of the KV cache: f32 or bf16 [default: f32 for F32 files, else bf16]
+    /// Number format of the KV cache: f32 or bf16 [default: f32 for F32 and F16 files, else bf16]
     #[arg(long, value_name = "FORMAT", env = "MADRIGAL_KV")]
     pub(crate) kv: Option<String>,
 

@@ -54,7 +54,7 @@ pub(super) struct Running {
     #[arg(long, value_name = "SIZE", env = "MADRIGAL_MEMORY_LIMIT", value_parser = units::bytes)]
     memory_limit: Option<u64>,
 
-    /// Number format of the KV cache: f32 or bf16 [default: f32 for F32 files, else bf16]
+    /// Number format of the KV cache: f32 or bf16 [default: f32 for F32 and F16 files, else bf16]
     #[arg(long, value_name = "FORMAT", env = "MADRIGAL_KV")]
     kv: Option<String>,
 
