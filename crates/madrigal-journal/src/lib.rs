@@ -27,6 +27,7 @@
 //! conversation.
 
 mod chain;
+pub mod civil;
 mod cursor;
 pub mod event;
 mod journal;

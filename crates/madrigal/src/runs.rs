@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use madrigal_journal::civil::civil_date;
+
 use crate::failure::{Context, Failure, Result};
 
 /// The file in a run's folder that everything else is derived from.
@@ -59,19 +61,6 @@ pub(crate) fn minute(ms: u64) -> String {
     let seconds = ms / 1000;
     let (year, month, day) = civil_date(seconds / 86_400);
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds % 86_400 / 3600, seconds / 60 % 60)
-}
-
-/// Year, month and day of a day since 1970-01-01 (Hinnant, "chrono-compatible low-level date algorithms",
-/// `civil_from_days`).
-pub(crate) fn civil_date(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let doe = z % 146_097;
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + u64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
 }
 
 /// All runs in `root`, oldest first.
@@ -143,15 +132,9 @@ mod tests {
     #[test]
     fn stamps_are_civil_dates() {
         // Expected values by `date -u -d @SECONDS`.
-        for (seconds, expected) in [
-            (0, "19700101-000000"),
-            (951_782_399, "20000228-235959"),
-            (951_782_400, "20000229-000000"),
-            (1_795_211_581, "20261120-215301"),
-            (4_107_542_400, "21000301-000000"),
-        ] {
-            assert_eq!(stamp(seconds * 1000), expected);
-        }
+        assert_eq!(stamp(951_782_399_000), "20000228-235959");
+        assert_eq!(stamp(1_795_211_581_999), "20261120-215301");
+        assert_eq!(minute(1_795_211_581_999), "2026-11-20 21:53");
     }
 
     #[test]

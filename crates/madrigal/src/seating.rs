@@ -165,13 +165,19 @@ pub(crate) struct Seating {
     pub(crate) from_record: bool,
 }
 
+/// What a journal's header says of the local models.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    /// The instruction-set path of the local models, or of this machine where there are none.
+    pub(crate) isa: String,
+    pub(crate) files: Vec<FileHash>,
+}
+
 /// Agents that are ready to talk.
 pub(crate) struct Table {
     pub(crate) seats: Vec<Seat>,
-    pub(crate) files: Vec<FileHash>,
+    pub(crate) loaded: Loaded,
     pub(crate) notices: Vec<Event>,
-    /// The instruction-set path of the local models, or of this machine where there are none.
-    pub(crate) isa: String,
     /// What cannot be said anew, for `run verify`.
     pub(crate) unchecked: Vec<String>,
 }
@@ -181,13 +187,9 @@ impl Seating {
     pub(crate) fn seat(&self, config: &ConversationConfig, addresses: &[Address]) -> Result<Table> {
         let mut loader = Loader::new(self.local.clone());
         let names: Vec<String> = config.agents.iter().map(|agent| agent.name.clone()).collect();
-        let mut table = Table {
-            seats: Vec::new(),
-            files: Vec::new(),
-            notices: Vec::new(),
-            isa: self.local.isa.unwrap_or_else(Isa::detect).to_string(),
-            unchecked: Vec::new(),
-        };
+        let isa = self.local.isa.unwrap_or_else(Isa::detect).to_string();
+        let loaded = Loaded { isa, files: Vec::new() };
+        let mut table = Table { seats: Vec::new(), loaded, notices: Vec::new(), unchecked: Vec::new() };
         for (agent, address) in config.agents.iter().zip(addresses) {
             let persona = Persona::parse(&agent.persona_text, &agent.persona).map_err(Failure::of)?;
             let model = self.chat_model(address, agent, &mut loader, &mut table)?;
@@ -210,7 +212,7 @@ impl Seating {
             };
             table.seats.push(Seat::new(agent.name.clone(), model, instructions, agent.sampling.clone(), names.clone()));
         }
-        table.files = loader.files().to_vec();
+        table.loaded.files = loader.files().to_vec();
         Ok(table)
     }
 

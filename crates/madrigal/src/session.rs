@@ -28,7 +28,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Holds the conversation after its `past` until it stops, and says how it went.
-    pub(crate) fn hold(&self, mut conversation: Conversation, past: Vec<Event>, writer: &mut JournalWriter) -> Result {
+    pub(crate) fn hold(&self, conversation: &mut Conversation, past: Vec<Event>, writer: &mut JournalWriter) -> Result {
         let names = self.config.agents.iter().map(|agent| agent.name.clone()).collect();
         let view = if self.show.json { View::Machines } else { View::People };
         let mut stage = Stage::new(view, names, self.show.state);

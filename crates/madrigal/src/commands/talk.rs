@@ -18,7 +18,7 @@ use crate::loading::LocalOptions;
 use crate::output;
 use crate::personas::PersonaFolders;
 use crate::runs::{self, RunPlace};
-use crate::seating::{self, Address, Seating, Table};
+use crate::seating::{self, Address, Loaded, Seating, Table};
 use crate::session::{Session, Show};
 use crate::settings::Settings;
 
@@ -85,19 +85,20 @@ pub(crate) fn talk(args: TalkArgs, place: &Place) -> Result {
 /// Starts a run and holds its conversation.
 fn hold_new(config: ConversationConfig, addresses: &[Address], seating: &Seating, root: &Path, show: Show) -> Result {
     let table = seating.seat(&config, addresses)?;
+    let loaded = table.loaded.clone();
+    let mut conversation = conversation(&config, table)?;
     let started_ms = runs::now_ms();
     let run = runs::create(root, started_ms)?;
-    let header = header(&run, &config, &table, started_ms, None)?;
+    let header = header(&run, &config, loaded, started_ms, None)?;
     let mut writer = JournalWriter::create(&run.journal(), &header).map_err(Failure::of)?;
-    let conversation = conversation(&config, table)?;
-    Session { run, config, show, forked_from: None }.hold(conversation, Vec::new(), &mut writer)
+    Session { run, config, show, forked_from: None }.hold(&mut conversation, Vec::new(), &mut writer)
 }
 
 /// The first line of a run's journal.
 pub(crate) fn header(
     run: &RunPlace,
     config: &ConversationConfig,
-    table: &Table,
+    loaded: Loaded,
     started_ms: u64,
     forked_from: Option<ForkedFrom>,
 ) -> Result<Header> {
@@ -106,10 +107,10 @@ pub(crate) fn header(
         run: run.id.clone(),
         program: concat!("madrigal ", env!("CARGO_PKG_VERSION")).to_owned(),
         started_ms,
-        isa: table.isa.clone(),
+        isa: loaded.isa,
         sandbox: "none".to_owned(),
         config: serde_json::to_value(config).doing("write the configuration")?,
-        files: table.files.clone(),
+        files: loaded.files,
         forked_from,
     })
 }

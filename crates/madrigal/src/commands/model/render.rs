@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use madrigal_engine::template::{ChatTemplate, CivilDateTime, RenderRequest};
+use madrigal_journal::civil::civil_date;
 use serde_json::{Map, Value};
 
 use super::input;
 use super::local::LocalModel;
-use madrigal_journal::civil::civil_date;
 
 use crate::failure::{Context, Failure, Result};
 use crate::{output, runs};

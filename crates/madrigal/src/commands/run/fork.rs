@@ -119,10 +119,12 @@ pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
     }
     let seating = args.going_on.seating(&header, &config)?;
     let table = seating.seat(&config, &seating::recorded_addresses(&config)?)?;
+    let loaded = table.loaded.clone();
+    let mut conversation = talk::conversation(&config, table)?;
     let started_ms = runs::now_ms();
     let run = runs::create(args.out.as_deref().unwrap_or(&place.runs), started_ms)?;
     let forked_from = ForkedFrom { run: original.id, turn: args.at };
-    let new_header = talk::header(&run, &config, &table, started_ms, Some(forked_from.clone()))?;
+    let new_header = talk::header(&run, &config, loaded, started_ms, Some(forked_from.clone()))?;
     let mut writer = JournalWriter::create(&run.journal(), &new_header).map_err(Failure::of)?;
     past.extend(put_in.iter().cloned());
     for event in &past {
@@ -132,7 +134,7 @@ pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
     let session = Session { run, config, show, forked_from: Some(forked_from) };
     session.show_given(&put_in);
-    session.hold(talk::conversation(&session.config, table)?, past, &mut writer)
+    session.hold(&mut conversation, past, &mut writer)
 }
 
 fn change_persona(config: &mut ConversationConfig, change: &str, folders: &PersonaFolders) -> Result {

@@ -63,7 +63,7 @@ pub(crate) fn resume(args: &ResumeArgs, place: &Place) -> Result {
     let table = seating.seat(&config, &addresses)?;
     let resumed = Event::Resumed { turns: held, cut_bytes: recovered.cut_bytes, turn_limit: limit };
     writer.append(&resumed).and_then(|_| writer.sync()).map_err(Failure::of)?;
-    let conversation = talk::conversation(&config, table)?;
+    let mut conversation = talk::conversation(&config, table)?;
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
-    Session { run, config, show, forked_from: None }.hold(conversation, recovered.events, &mut writer)
+    Session { run, config, show, forked_from: None }.hold(&mut conversation, recovered.events, &mut writer)
 }
