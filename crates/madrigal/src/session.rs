@@ -10,6 +10,7 @@ use crate::failure::{Context, Failure, Result};
 use crate::output::{self, BOLD, DIM};
 use crate::runs::RunPlace;
 use crate::stage::{Stage, View};
+use crate::surroundings;
 
 /// How a session is shown.
 #[derive(Debug, Clone, Copy)]
@@ -110,11 +111,18 @@ impl Session {
         ] {
             anstream::eprintln!("  {command}  {DIM}{what}{DIM:#}");
         }
-        if self.config.agents.iter().all(|agent| agent.model == "doctor" || agent.model == "parry") {
-            anstream::eprintln!("These two are scripts. To seat models:");
-            for hint in crate::surroundings::ready_commands() {
-                anstream::eprintln!("  {}  {DIM}{}{DIM:#}", hint.command, hint.what);
-            }
+        let scripts = self.config.agents.iter().all(|agent| agent.model == "doctor" || agent.model == "parry");
+        let mut at_hand = surroundings::at_hand();
+        at_hand.retain(|hint| self.config.agents.iter().all(|agent| agent.model != hint.model));
+        if at_hand.is_empty() && scripts {
+            at_hand = surroundings::to_get();
+        }
+        if !at_hand.is_empty() {
+            let intro = if scripts { "These two are scripts. To seat models:" } else { "Also at hand here:" };
+            anstream::eprintln!("{intro}");
+        }
+        for hint in at_hand {
+            anstream::eprintln!("  {}  {DIM}{}{DIM:#}", output::neutral(&hint.command), output::neutral(&hint.what));
         }
     }
 }

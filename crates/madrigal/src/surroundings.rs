@@ -33,20 +33,26 @@ impl Hint {
     }
 }
 
-/// All that is at hand, with a way to get something where there is nothing.
-pub(crate) fn ready_commands() -> Vec<Hint> {
+/// All that is at hand: servers that answer, model files, providers whose key is set.
+pub(crate) fn at_hand() -> Vec<Hint> {
     let mut hints = servers();
-    hints.extend(
-        model_files()
-            .into_iter()
-            .map(|path| Hint::new(format!("file:{}", path.display()), "a model file on this machine".to_owned())),
-    );
+    hints.extend(model_files().iter().map(|path| file_hint(path)));
     hints.extend(keys());
-    if hints.is_empty() {
-        hints.push(Hint::new("ollama:llama3.2".to_owned(), "with Ollama (ollama.com) running".to_owned()));
-        hints.push(Hint::new("file:MODEL.gguf".to_owned(), "with a model file that you have".to_owned()));
-    }
     hints
+}
+
+/// Where to get a model where nothing is at hand.
+pub(crate) fn to_get() -> Vec<Hint> {
+    vec![
+        Hint::new("ollama:llama3.2".to_owned(), "with Ollama (ollama.com) running".to_owned()),
+        Hint::new("file:MODEL.gguf".to_owned(), "with a model file that you have".to_owned()),
+    ]
+}
+
+/// How a model file is used.
+pub(crate) fn file_hint(path: &Path) -> Hint {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Hint::new(format!("file:{}", path.display()), "a model file on this machine".to_owned())
 }
 
 /// Servers that answer on this machine.

@@ -30,7 +30,7 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
     let memory = memory();
     let servers = surroundings::servers();
     let keys = surroundings::keys();
-    let files: Vec<String> = surroundings::model_files().iter().map(|path| path.display().to_string()).collect();
+    let files: Vec<Hint> = surroundings::model_files().iter().map(|path| surroundings::file_hint(path)).collect();
     if args.json {
         let hints = |hints: &[Hint]| -> Vec<serde_json::Value> {
             hints
@@ -48,7 +48,7 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
             "runs": place.runs,
             "servers": hints(&servers),
             "keys": hints(&keys),
-            "model_files": files,
+            "model_files": hints(&files),
         }))
         .doing("print");
     }
@@ -79,12 +79,7 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
     };
     list("Servers", servers, "none answers; `ollama serve`, LM Studio or `llama-server -m FILE` would");
     list("Keys", keys, "none; set OPENAI_API_KEY or ANTHROPIC_API_KEY");
-    let here = files.iter().map(|file| Hint {
-        model: format!("file:{file}"),
-        command: format!("madrigal talk physicist sceptic --model file:{file}"),
-        what: file.clone(),
-    });
-    list("Model files", here.collect(), "no .gguf here, in ./models or in the Hugging Face cache");
+    list("Model files", files, "no .gguf here, in ./models or in the Hugging Face cache");
     output::print(text).doing("print")
 }
 

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod crash;
+mod flags;
 mod machine;
 mod people;
 mod place;
