@@ -58,7 +58,7 @@ fn engine_flags_reach_the_engine() {
     let text = std::fs::read_to_string(journal(&place, &narrow)).unwrap();
     let tightest = text.lines().filter_map(|line| {
         let event: Value = serde_json::from_str(line).unwrap();
-        event["prompt_tokens"].as_u64()
+        event["prompt_tokens"].as_u64().filter(|_| event["kind"] == "message")
     });
     assert!(tightest.max().unwrap() <= 225, "a quarter of 300 stays free for the reply");
 }
