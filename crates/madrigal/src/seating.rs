@@ -193,22 +193,18 @@ impl Seating {
         for (agent, address) in config.agents.iter().zip(addresses) {
             let persona = Persona::parse(&agent.persona_text, &agent.persona).map_err(Failure::of)?;
             let model = self.chat_model(address, agent, &mut loader, &mut table)?;
-            let whole = persona.system_prompt();
-            let small = model.window().is_some_and(|window| window < SUMMARY_BELOW);
-            let instructions = match persona.short_prompt().filter(|_| small) {
-                None => whole,
-                Some(short) => {
+            let window = model.window().filter(|window| *window < SUMMARY_BELOW);
+            let instructions = match (persona.short_prompt(), window) {
+                (Some(short), Some(window)) => {
                     table.notices.push(Event::Notice {
                         turn: 0,
                         agent: Some(agent.name.clone()),
                         code: "summary_persona".to_owned(),
-                        text: format!(
-                            "the window of {} holds fewer than {SUMMARY_BELOW} tokens: the persona's summary is used",
-                            agent.model
-                        ),
+                        text: format!("its window holds only {window} tokens: the persona's summary is used"),
                     });
                     short
                 }
+                _ => persona.system_prompt(),
             };
             table.seats.push(Seat::new(agent.name.clone(), model, instructions, agent.sampling.clone(), names.clone()));
         }
@@ -243,13 +239,12 @@ impl Seating {
             ModelName::File(path) => {
                 let engine = loader.engine(path)?;
                 if engine.model().template().is_plain() {
-                    let text = format!("{} has no chat template: messages are written as `Name: text`", agent.model);
-                    table.notices.push(Event::Notice {
-                        turn: 0,
-                        agent: Some(agent.name.clone()),
-                        code: "plain_template".to_owned(),
-                        text,
-                    });
+                    let text =
+                        format!("{} has no chat template: messages are written as `Name: text`", file_name(path));
+                    let notice = Event::Notice { turn: 0, agent: None, code: "plain_template".to_owned(), text };
+                    if !table.notices.contains(&notice) {
+                        table.notices.push(notice);
+                    }
                 }
                 Ok(Box::new(LocalModel::new(agent.model.clone(), engine, self.local.context)))
             }
@@ -267,6 +262,11 @@ impl Seating {
             ))),
         }
     }
+}
+
+/// The last part of a path, for people.
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Where a provider is reached, and with which key. Keys come from the environment alone.
