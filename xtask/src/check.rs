@@ -86,6 +86,7 @@ fn rustdoc(root: &Path) -> Result<bool, Failure> {
     succeeds(cargo::command(root).env("RUSTDOCFLAGS", "-D warnings").args([
         "doc",
         "--quiet",
+        "--keep-going",
         "--locked",
         "--workspace",
         "--no-deps",

@@ -1,3 +1,5 @@
+//! The format of personas: what is read, what is refused and how, and that every built-in passes.
+
 use proptest::prelude::*;
 
 use super::*;

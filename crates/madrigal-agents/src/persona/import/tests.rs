@@ -1,3 +1,5 @@
+//! Character cards of all versions, and what must not come through.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
