@@ -73,6 +73,7 @@ fn clippy(root: &Path) -> Result<bool, Failure> {
     succeeds(cargo::command(root).args([
         "clippy",
         "--quiet",
+        "--keep-going",
         "--locked",
         "--workspace",
         "--all-targets",
