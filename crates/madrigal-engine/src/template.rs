@@ -181,6 +181,15 @@ impl ChatTemplate {
         !text.is_some_and(|text| MARKS.iter().all(|mark| text.contains(mark)))
     }
 
+    /// Whether the template refuses or loses a conversation that the assistant opens.
+    #[must_use]
+    pub fn needs_user_first(&self) -> bool {
+        const MARKS: [&str; 2] = ["4b1f one", "4b1f two"];
+        let [one, two] = MARKS;
+        let text = self.probe(&[("assistant", one), ("user", two)]);
+        !text.is_some_and(|text| MARKS.iter().all(|mark| text.contains(mark)))
+    }
+
     fn probe(&self, messages: &[(&str, &str)]) -> Option<String> {
         let messages: Vec<Json> = messages
             .iter()

@@ -24,7 +24,8 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::gguf::Gguf;
-use added::{AddedTokens, Segment};
+use added::AddedTokens;
+pub use added::Segment;
 pub use error::{EncodeError, TokenizerError};
 use pipeline::Pipeline;
 pub use special::SpecialTokens;
@@ -64,6 +65,17 @@ pub struct Encode {
     pub parse_special: bool,
     /// The text continues other text: SentencePiece vocabularies put no space before it.
     pub continuation: bool,
+}
+
+/// What stands before a stretch of ordinary text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Before {
+    /// Nothing: the text begins the whole.
+    Nothing,
+    /// An added token.
+    Marker,
+    /// Other text.
+    Text,
 }
 
 /// How ids are decoded.
@@ -112,17 +124,20 @@ impl Tokenizer {
             ids.extend_from_slice(&self.frame.before);
         }
         let segments = if options.parse_special {
-            self.added.split(text)
+            self.segments(text)
         } else {
             vec![Segment::Text { start: 0, text }]
         };
         for segment in segments {
             match segment {
                 Segment::Token(id) => ids.push(id),
-                Segment::Text { text: "", .. } => {}
                 Segment::Text { start, text } => {
-                    let continues = start == 0 && options.continuation;
-                    self.pipeline.encode(text, start, continues, &mut ids)?;
+                    let before = match start {
+                        0 if options.continuation => Before::Text,
+                        0 => Before::Nothing,
+                        _ => Before::Marker,
+                    };
+                    self.append_stretch(text, before, &mut ids)?;
                 }
             }
         }
@@ -130,6 +145,33 @@ impl Tokenizer {
             ids.extend_from_slice(&self.frame.after);
         }
         Ok(ids)
+    }
+
+    /// Cuts a text that a chat template made at the control tokens and the other added tokens in it.
+    #[must_use]
+    pub fn segments<'a>(&self, text: &'a str) -> Vec<Segment<'a>> {
+        self.added.split(text)
+    }
+
+    /// The ids of a stretch of ordinary text, given what stands before it. No text becomes an added token.
+    ///
+    /// With [`Tokenizer::segments`] this makes the ids of a prompt whose parts are not to be read alike: stretches next
+    /// to each other are put together first, because words may reach across the border.
+    ///
+    /// # Errors
+    /// When a part of the text has no token (vocabularies without byte fallback).
+    pub fn encode_stretch(&self, text: &str, before: Before) -> Result<Vec<u32>, EncodeError> {
+        let mut ids = Vec::with_capacity(text.len() / 3 + 2);
+        self.append_stretch(text, before, &mut ids)?;
+        Ok(ids)
+    }
+
+    fn append_stretch(&self, text: &str, before: Before, ids: &mut Vec<u32>) -> Result<(), EncodeError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let start = usize::from(before != Before::Nothing);
+        self.pipeline.encode(text, start, before == Before::Text, ids)
     }
 
     /// The text of ids that stand for a whole text: control tokens (BOS, end of turn …) are left out, added tokens

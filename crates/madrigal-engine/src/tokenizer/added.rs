@@ -23,13 +23,18 @@ pub(super) struct AddedToken {
     pub(super) rstrip: bool,
 }
 
-/// A stretch of the text.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Segment<'a> {
+/// A stretch of a text that was cut at its added tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment<'a> {
     /// An added token.
     Token(u32),
-    /// Ordinary text and where it begins.
-    Text { start: usize, text: &'a str },
+    /// Ordinary text.
+    Text {
+        /// Where it begins in the whole.
+        start: usize,
+        /// The text.
+        text: &'a str,
+    },
 }
 
 impl AddedToken {
