@@ -29,7 +29,12 @@ pub(crate) fn compare(root: &Path) -> Result<bool, Failure> {
 }
 
 fn cli_reference(root: &Path) -> Result<String, Failure> {
-    let output = cargo::command(root)
+    let mut command = cargo::command(root);
+    // Help shows the values of its variables; what happens to be set here is no part of the reference.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MADRIGAL_")) {
+        command.env_remove(name);
+    }
+    let output = command
         .args(["run", "--quiet", "--locked", "--package", "madrigal", "--", "cli-reference"])
         .env("NO_COLOR", "1")
         // Where no terminal says how wide it is, help is wrapped to this.
