@@ -33,7 +33,8 @@ pub trait ChatModel: Send {
     /// Tokens that fit its window, where there is a bound that the loop must keep.
     fn window(&self) -> Option<usize>;
 
-    /// Tokens of the prompt that this request would send, reply not included; `None` where only the provider knows.
+    /// Tokens of the prompt that this request would send, reply not included; `None` where nothing is known of it. Exact
+    /// for models in this process; for others by the provider's own count of what it was sent before.
     ///
     /// # Errors
     /// When the request cannot be turned into a prompt.

@@ -79,8 +79,13 @@ fn limits_stop_the_talk() {
     assert_eq!(lines.len(), 11, "ten turns where nothing is said");
 }
 
+/// What a server answers: its words, and the prompt tokens that it says it read of a request.
+type Answer = (&'static str, fn(&Value) -> usize);
+
+const SHORT: Answer = ("Well, well.", |_| 1_000_000);
+
 /// A server of chat completions that answers once per connection and hands over what it was asked.
-fn server() -> (String, mpsc::Receiver<(String, Value)>) {
+fn server((words, count): Answer) -> (String, mpsc::Receiver<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     let (sender, asked) = mpsc::channel();
@@ -101,13 +106,14 @@ fn server() -> (String, mpsc::Receiver<(String, Value)>) {
                 }
             };
             let body: Value = serde_json::from_str(&body).unwrap();
-            let usage = json!({ "prompt_tokens": 1_000_000, "completion_tokens": 10, "total_tokens": 1_000_010 });
+            let tokens = count(&body["messages"]);
+            let usage = json!({ "prompt_tokens": tokens, "completion_tokens": 10, "total_tokens": tokens + 10 });
             let (kind, reply) = if body["stream"] == true {
-                let delta = json!({ "choices": [{ "index": 0, "delta": { "content": "Well, well." } }] });
+                let delta = json!({ "choices": [{ "index": 0, "delta": { "content": words } }] });
                 let end = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }], "usage": usage });
                 ("text/event-stream", format!("data: {delta}\n\ndata: {end}\n\ndata: [DONE]\n\n"))
             } else {
-                let message = json!({ "role": "assistant", "content": "Well, well." });
+                let message = json!({ "role": "assistant", "content": words });
                 let reply =
                     json!({ "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }], "usage": usage });
                 ("application/json", reply.to_string())
@@ -126,7 +132,7 @@ fn server() -> (String, mpsc::Receiver<(String, Value)>) {
 #[test]
 fn provider_flags_reach_the_provider() {
     let place = Place::new();
-    let (address, asked) = server();
+    let (address, asked) = server(SHORT);
     let ask = |extra: &[&str]| {
         let mut args =
             vec!["talk", "doctor", "sceptic@openai:gpt-4o-mini", "--turns", "2", "--json", "--base-url", &address];
@@ -155,7 +161,7 @@ fn provider_flags_reach_the_provider() {
 #[test]
 fn a_budget_stops_the_talk() {
     let place = Place::new();
-    let (address, _asked) = server();
+    let (address, _asked) = server(SHORT);
     let agents = ["sceptic@openai:gpt-4o-mini", "pirate@openai:gpt-4o-mini"];
     let args = ["talk", agents[0], agents[1], "--base-url", &address, "--json", "--max-cost", "0.2", "--turns", "9"];
     let mut command = place.command(args);
@@ -165,4 +171,34 @@ fn a_budget_stops_the_talk() {
     assert_eq!(last["stopped"], "cost", "{text}");
     // A million tokens of prompt cost $0.15 each time.
     assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
+fn a_providers_window_is_kept_by_its_own_count() {
+    let place = Place::new();
+    let long: Answer =
+        ("There is much to be said about that. ".repeat(40).leak(), |messages| messages.to_string().len() / 4);
+    let (address, asked) = server(long);
+    let mut command = place.command([
+        "talk",
+        "doctor",
+        "sceptic@openai:gpt-4o-mini",
+        "--base-url",
+        &address,
+        "--json",
+        "--turns",
+        "24",
+        "--context",
+        "4000",
+    ]);
+    let output = command.env("OPENAI_API_KEY", "sk-test").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let events = std::fs::read_to_string(journal(&place, &[last])).unwrap();
+    assert!(events.contains("\"kind\":\"compaction\""), "{events}");
+    let longest = asked.try_iter().map(|(_, body)| body["messages"].to_string().len() / 4).max().unwrap();
+    assert!((3000..4000).contains(&longest), "{longest}");
+    // Compactions by a count that cannot be made again are taken from the record.
+    assert_eq!(place.run(["run", "verify", "latest", "--json"]).json()[0]["result"], "ok");
 }

@@ -282,8 +282,8 @@ impl ChatModel for RemoteModel {
         window_of(&self.endpoint, &self.options)
     }
 
-    fn count(&mut self, _: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError> {
-        Ok(None)
+    fn count(&mut self, request: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError> {
+        Ok(self.watch.estimate(&self.messages(request)))
     }
 
     fn prompt(&mut self, request: &ReplyRequest<'_>) -> Result<Option<String>, ChatError> {

@@ -1,6 +1,7 @@
-//! Noticing that a server left out a part of the prompt without saying so.
+//! What is known of a server's window from the tokens that it says it read: how many a longer prompt will take, and
+//! that a part of one was left out without a word.
 //!
-//! Owns the judgement by token counts. Does not own shortening a prompt in time: nobody but the server can count it.
+//! Owns the judgement by token counts. Does not own shortening a prompt in time: that is the conversation loop's.
 
 use super::prompt::Prompt;
 
@@ -8,6 +9,8 @@ use super::prompt::Prompt;
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct TruncationWatch {
     last: Option<Sent>,
+    /// The last prompt that was read whole.
+    whole: Option<Sent>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +21,12 @@ struct Sent {
 }
 
 impl TruncationWatch {
+    /// How many tokens a prompt will take, by how many the server counted for the bytes of the last whole one.
+    pub(super) fn estimate(&self, prompt: &Prompt) -> Option<usize> {
+        let whole = self.whole.filter(|whole| whole.bytes > 0)?;
+        Some((prompt.bytes() * whole.tokens as usize).div_ceil(whole.bytes))
+    }
+
     /// Judges a finished call and keeps it for the next. `window` is the bound that the server was given, `cut_short`
     /// whether the reply ended for want of room, `limit` the longest reply that was asked for.
     pub(super) fn judge(
@@ -29,9 +38,24 @@ impl TruncationWatch {
         cut_short: bool,
         limit: Option<u32>,
     ) -> Option<String> {
-        let tokens = tokens?;
-        let sent = Sent { messages: prompt.messages.len(), bytes: prompt.bytes(), tokens };
+        let sent = Sent { messages: prompt.messages.len(), bytes: prompt.bytes(), tokens: tokens? };
         let last = self.last.replace(sent);
+        let finding = Self::finding(sent, last, completion, window, cut_short, limit);
+        if finding.is_none() {
+            self.whole = Some(sent);
+        }
+        finding
+    }
+
+    fn finding(
+        sent: Sent,
+        last: Option<Sent>,
+        completion: Option<u32>,
+        window: Option<usize>,
+        cut_short: bool,
+        limit: Option<u32>,
+    ) -> Option<String> {
+        let tokens = sent.tokens;
         if let Some(window) = window.filter(|&window| tokens as usize >= window) {
             return Some(format!(
                 "the server read {tokens} tokens, which fills its window of {window}: the oldest messages were left \
@@ -68,6 +92,16 @@ mod tests {
 
     fn prompt(messages: usize) -> Prompt {
         Prompt { system: None, messages: vec![Message { role: Role::User, text: "twelve bytes".to_owned() }; messages] }
+    }
+
+    #[test]
+    fn tokens_are_estimated_by_the_last_prompt_that_was_read_whole() {
+        let mut watch = TruncationWatch::default();
+        assert_eq!(watch.estimate(&prompt(2)), None, "nothing is known yet");
+        assert_eq!(watch.judge(&prompt(2), Some(8), Some(5), Some(100), false, None), None);
+        assert_eq!(watch.estimate(&prompt(5)), Some(20));
+        assert!(watch.judge(&prompt(30), Some(100), Some(5), Some(100), false, None).is_some());
+        assert_eq!(watch.estimate(&prompt(5)), Some(20), "a prompt that was cut tells nothing");
     }
 
     #[test]
