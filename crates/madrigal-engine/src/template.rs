@@ -108,11 +108,7 @@ impl ChatTemplate {
         }
     }
 
-    fn new(
-        source: &str,
-        with_tools: Option<&str>,
-        special: SpecialTokens,
-    ) -> Result<Self, TemplateError> {
+    fn new(source: &str, with_tools: Option<&str>, special: SpecialTokens) -> Result<Self, TemplateError> {
         for source in [Some(source), with_tools].into_iter().flatten() {
             environment::check(source)?;
         }
@@ -162,8 +158,7 @@ impl ChatTemplate {
     #[must_use]
     pub fn accepts_system_role(&self) -> bool {
         const MARK: &str = "4b1f system mark";
-        self.probe(&[("system", MARK), ("user", "a")])
-            .is_some_and(|text| text.contains(MARK))
+        self.probe(&[("system", MARK), ("user", "a")]).is_some_and(|text| text.contains(MARK))
     }
 
     /// Whether the template refuses or loses messages that do not alternate between user and assistant.
@@ -171,13 +166,8 @@ impl ChatTemplate {
     pub fn needs_alternation(&self) -> bool {
         const MARKS: [&str; 4] = ["4b1f one", "4b1f two", "4b1f three", "4b1f four"];
         let [one, two, three, four] = MARKS;
-        let text = self.probe(&[
-            ("user", one),
-            ("user", two),
-            ("assistant", three),
-            ("assistant", four),
-            ("user", "a"),
-        ]);
+        let text =
+            self.probe(&[("user", one), ("user", two), ("assistant", three), ("assistant", four), ("user", "a")]);
         !text.is_some_and(|text| MARKS.iter().all(|mark| text.contains(mark)))
     }
 
@@ -191,10 +181,8 @@ impl ChatTemplate {
     }
 
     fn probe(&self, messages: &[(&str, &str)]) -> Option<String> {
-        let messages: Vec<Json> = messages
-            .iter()
-            .map(|(role, content)| serde_json::json!({ "role": role, "content": content }))
-            .collect();
+        let messages: Vec<Json> =
+            messages.iter().map(|(role, content)| serde_json::json!({ "role": role, "content": content })).collect();
         let request = RenderRequest {
             messages: &messages,
             tools: None,
@@ -212,9 +200,5 @@ fn digest(parts: &[&str]) -> String {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

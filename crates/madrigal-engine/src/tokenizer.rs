@@ -97,10 +97,7 @@ impl Tokenizer {
         if path.is_dir() {
             return huggingface::open(&path.join("tokenizer.json"));
         }
-        if path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
-        {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
             return Self::from_gguf(&Gguf::open(path)?);
         }
         huggingface::open(path)
@@ -123,11 +120,7 @@ impl Tokenizer {
         if options.add_special {
             ids.extend_from_slice(&self.frame.before);
         }
-        let segments = if options.parse_special {
-            self.segments(text)
-        } else {
-            vec![Segment::Text { start: 0, text }]
-        };
+        let segments = if options.parse_special { self.segments(text) } else { vec![Segment::Text { start: 0, text }] };
         for segment in segments {
             match segment {
                 Segment::Token(id) => ids.push(id),
@@ -191,14 +184,10 @@ impl Tokenizer {
                 self.surface.append(&self.vocabulary, id, &mut bytes);
             }
         }
-        if !options.continuation
-            && self.surface.strips_first_space()
-            && bytes.first() == Some(&b' ')
-        {
+        if !options.continuation && self.surface.strips_first_space() && bytes.first() == Some(&b' ') {
             bytes.remove(0);
         }
-        String::from_utf8(bytes)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
     /// The bytes that an id adds to a text in its middle; `None` outside the vocabulary. They need not be whole
@@ -214,8 +203,7 @@ impl Tokenizer {
     /// An id's text as people should see it (with U+FFFD for parts of characters); `None` outside the vocabulary.
     #[must_use]
     pub fn piece(&self, id: u32) -> Option<String> {
-        self.token_bytes(id)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        self.token_bytes(id).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The id that begins a text, where the model has one (whether it is added: [`Tokenizer::adds_bos`]).
@@ -258,17 +246,13 @@ impl Tokenizer {
     /// Whether text becomes this id only with [`Encode::parse_special`]: control tokens and all other added tokens.
     #[must_use]
     pub fn is_special(&self, id: u32) -> bool {
-        self.vocabulary
-            .get(id)
-            .is_some_and(|token| token.kind.is_special())
+        self.vocabulary.get(id).is_some_and(|token| token.kind.is_special())
     }
 
     /// Whether this id steers the model and is no text: what [`Tokenizer::decode`] leaves out.
     #[must_use]
     pub fn is_control(&self, id: u32) -> bool {
-        self.vocabulary
-            .get(id)
-            .is_some_and(|token| token.kind.is_control())
+        self.vocabulary.get(id).is_some_and(|token| token.kind.is_control())
     }
 
     /// The texts of the special tokens by role, for chat templates.
@@ -326,17 +310,7 @@ struct Parts {
 
 impl Parts {
     fn build(self) -> Tokenizer {
-        let Self {
-            vocabulary,
-            added,
-            pipeline,
-            surface,
-            frame,
-            bos,
-            eos,
-            special,
-            mut settings,
-        } = self;
+        let Self { vocabulary, added, pipeline, surface, frame, bos, eos, special, mut settings } = self;
         vocabulary.hash(&mut settings);
         for ids in [&frame.before, &frame.after] {
             settings.update((ids.len() as u64).to_le_bytes());
@@ -344,27 +318,9 @@ impl Parts {
                 settings.update(id.to_le_bytes());
             }
         }
-        let digest = settings
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = settings.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let end_of_generation = special::end_of_generation(&vocabulary, &eos);
-        let own_ends = end_of_generation
-            .iter()
-            .take_while(|id| eos.contains(id))
-            .count();
-        Tokenizer {
-            vocabulary,
-            added,
-            pipeline,
-            surface,
-            frame,
-            bos,
-            end_of_generation,
-            own_ends,
-            special,
-            digest,
-        }
+        let own_ends = end_of_generation.iter().take_while(|id| eos.contains(id)).count();
+        Tokenizer { vocabulary, added, pipeline, surface, frame, bos, end_of_generation, own_ends, special, digest }
     }
 }

@@ -1,9 +1,6 @@
 //! Tokenizers against vectors that others computed: llama.cpp's vocabulary tests and transformers' encodings.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, which is what is wanted"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
 mod fixtures;
 
@@ -20,30 +17,17 @@ fn open(path: &Path) -> Tokenizer {
 }
 
 fn whole() -> Encode {
-    Encode {
-        add_special: true,
-        parse_special: true,
-        continuation: false,
-    }
+    Encode { add_special: true, parse_special: true, continuation: false }
 }
 
 fn ids(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
-        .collect()
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
 }
 
 /// llama.cpp's `.inp`/`.out` files: texts between separators, one line of ids for each.
 fn vectors(vocabulary: &Path) -> Vec<(String, Vec<u32>)> {
     let side = |extension: &str| {
-        std::fs::read_to_string(PathBuf::from(format!(
-            "{}.{extension}",
-            vocabulary.display()
-        )))
-        .unwrap()
+        std::fs::read_to_string(PathBuf::from(format!("{}.{extension}", vocabulary.display()))).unwrap()
     };
     let texts = side("inp");
     let lines = side("out");
@@ -52,24 +36,13 @@ fn vectors(vocabulary: &Path) -> Vec<(String, Vec<u32>)> {
     assert!(lines.len() > 40);
     let pairs = texts.into_iter().zip(lines);
     pairs
-        .map(|(text, line)| {
-            (
-                text.to_owned(),
-                line.split_whitespace()
-                    .map(|id| id.parse().unwrap())
-                    .collect(),
-            )
-        })
+        .map(|(text, line)| (text.to_owned(), line.split_whitespace().map(|id| id.parse().unwrap()).collect()))
         .collect()
 }
 
 fn check_vectors(tokenizer: &Tokenizer, vectors: &[(String, Vec<u32>)]) {
     for (text, expected) in vectors {
-        assert_eq!(
-            tokenizer.encode(text, Encode::default()).unwrap(),
-            *expected,
-            "{text:?}"
-        );
+        assert_eq!(tokenizer.encode(text, Encode::default()).unwrap(), *expected, "{text:?}");
         assert_eq!(tokenizer.decode(expected), *text);
     }
 }
@@ -100,69 +73,28 @@ fn llama_spm_vectors_pass() {
     let gguf = folder.join("ggml-vocab-llama-spm.gguf");
     let tokenizer = open(&gguf);
     check_vectors(&tokenizer, &vectors(&gguf));
-    assert_eq!(
-        (tokenizer.bos(), tokenizer.adds_bos(), tokenizer.eos_ids()),
-        (Some(1), true, &[2][..])
-    );
+    assert_eq!((tokenizer.bos(), tokenizer.adds_bos(), tokenizer.eos_ids()), (Some(1), true, &[2][..]));
 
     let encode = |text, options| tokenizer.encode(text, options).unwrap();
-    let continuation = Encode {
-        continuation: true,
-        ..Encode::default()
-    };
+    let continuation = Encode { continuation: true, ..Encode::default() };
     assert_eq!(encode("Hello", Encode::default()), [15043]);
     assert_eq!(encode("Hello", continuation), [10994]);
     assert_eq!(encode("Hello", whole()), [1, 15043]);
-    assert_eq!(
-        encode(
-            "</s>",
-            Encode {
-                parse_special: true,
-                ..continuation
-            }
-        ),
-        [2]
-    );
+    assert_eq!(encode("</s>", Encode { parse_special: true, ..continuation }), [2]);
     assert_eq!(tokenizer.token_bytes(13).unwrap(), b"\n");
     assert_eq!(tokenizer.token_bytes(15043).unwrap(), b" Hello");
     assert_eq!(tokenizer.piece(15043).unwrap(), " Hello");
     assert_eq!(tokenizer.decode(&[1, 15043, 2]), "Hello");
-    assert_eq!(
-        tokenizer.decode_as(
-            &[15043],
-            Decode {
-                continuation: true,
-                ..Decode::default()
-            }
-        ),
-        " Hello"
-    );
-    assert_eq!(
-        tokenizer.decode_as(
-            &[1, 15043],
-            Decode {
-                show_control: true,
-                ..Decode::default()
-            }
-        ),
-        "<s> Hello"
-    );
+    assert_eq!(tokenizer.decode_as(&[15043], Decode { continuation: true, ..Decode::default() }), " Hello");
+    assert_eq!(tokenizer.decode_as(&[1, 15043], Decode { show_control: true, ..Decode::default() }), "<s> Hello");
 }
 
 #[test]
 fn parity_prompts_encode_as_in_transformers() {
-    for arch in [
-        "llama-tied",
-        "llama-rope3-untied",
-        "qwen2",
-        "qwen3",
-        "gpt-oss",
-    ] {
+    for arch in ["llama-tied", "llama-rope3-untied", "qwen2", "qwen3", "gpt-oss"] {
         let folder = fixtures::testdata(&format!("parity/{arch}"));
         let expected = fixtures::json(&folder.join("expected.json"));
-        let cases = expected["f32"]
-            .as_array()
-            .or(expected["mxfp4_dequantised"].as_array());
+        let cases = expected["f32"].as_array().or(expected["mxfp4_dequantised"].as_array());
         let cases = cases.unwrap_or_else(|| expected["bf16"].as_array().unwrap());
         let mut digests = BTreeMap::new();
         for name in ["", "tokenizer.json", "model-f16.gguf", "model-q8_0.gguf"] {
@@ -177,17 +109,11 @@ fn parity_prompts_encode_as_in_transformers() {
             }
             assert_eq!(tokenizer.vocab_size(), 512, "{arch}/{name}");
             let eos = fixtures::json(&folder.join("generation_config.json"));
-            assert!(
-                tokenizer.eos_ids().starts_with(&ids(&eos["eos_token_id"])),
-                "{arch}/{name}"
-            );
+            assert!(tokenizer.eos_ids().starts_with(&ids(&eos["eos_token_id"])), "{arch}/{name}");
             digests.insert(name, tokenizer.digest().to_owned());
         }
         // The same vocabulary in two files, or opened by two names, is the same tokenizer.
-        assert_eq!(
-            digests["model-f16.gguf"], digests["model-q8_0.gguf"],
-            "{arch}"
-        );
+        assert_eq!(digests["model-f16.gguf"], digests["model-q8_0.gguf"], "{arch}");
         assert_eq!(digests[""], digests["tokenizer.json"], "{arch}");
         assert_eq!(digests[""].len(), 64);
     }
@@ -200,25 +126,13 @@ fn stories_prompts_encode_from_every_file() {
         return;
     };
     let expected = fixtures::json(&folder.join("expected.json"));
-    for name in [
-        "tokenizer.json",
-        "stories260K-f32.gguf",
-        "stories260K-q4_0.gguf",
-    ] {
+    for name in ["tokenizer.json", "stories260K-f32.gguf", "stories260K-q4_0.gguf"] {
         let tokenizer = open(&folder.join(name));
         for case in expected["cases"].as_array().unwrap() {
             let prompt = case["prompt"].as_str().unwrap();
-            assert_eq!(
-                tokenizer.encode(prompt, whole()).unwrap(),
-                ids(&case["input_ids"]),
-                "{name}: {prompt}"
-            );
+            assert_eq!(tokenizer.encode(prompt, whole()).unwrap(), ids(&case["input_ids"]), "{name}: {prompt}");
         }
-        assert_eq!(
-            (tokenizer.bos(), tokenizer.eos_ids()),
-            (Some(1), &[2][..]),
-            "{name}"
-        );
+        assert_eq!((tokenizer.bos(), tokenizer.eos_ids()), (Some(1), &[2][..]), "{name}");
     }
 }
 
@@ -235,28 +149,11 @@ fn rendered_qwen_prompts_encode_as_in_transformers() {
     for case in fixtures::json(&expected)["cases"].as_array().unwrap() {
         let text = case["expected"].as_str().unwrap();
         let prompt = tokenizer.encode(text, whole()).unwrap();
-        assert_eq!(
-            prompt,
-            ids(&case["expected_token_ids_no_extra_bos"]),
-            "{}",
-            case["name"]
-        );
-        assert_eq!(
-            tokenizer.decode_as(
-                &prompt,
-                Decode {
-                    show_control: true,
-                    ..Decode::default()
-                }
-            ),
-            text
-        );
+        assert_eq!(prompt, ids(&case["expected_token_ids_no_extra_bos"]), "{}", case["name"]);
+        assert_eq!(tokenizer.decode_as(&prompt, Decode { show_control: true, ..Decode::default() }), text);
     }
     assert_eq!(tokenizer.eos_ids(), [151_645, 151_643]);
-    assert_eq!(
-        tokenizer.special_tokens().pad.as_deref(),
-        Some("<|endoftext|>")
-    );
+    assert_eq!(tokenizer.special_tokens().pad.as_deref(), Some("<|endoftext|>"));
     let think = tokenizer.id_of("<tool_call>").unwrap();
     assert!(tokenizer.is_special(think) && !tokenizer.is_control(think));
     assert_eq!(tokenizer.decode(&[151_644, think, 151_645]), "<tool_call>");
@@ -271,16 +168,7 @@ fn continuing_a_text_gives_what_the_whole_text_gives() {
     for name in ["tokenizer.json", "stories260K-f32.gguf"] {
         let tokenizer = open(&folder.join(name));
         let encode = |text, continuation| {
-            tokenizer
-                .encode(
-                    text,
-                    Encode {
-                        continuation,
-                        parse_special: true,
-                        ..Encode::default()
-                    },
-                )
-                .unwrap()
+            tokenizer.encode(text, Encode { continuation, parse_special: true, ..Encode::default() }).unwrap()
         };
         let mut parts = encode("Once upon", false);
         parts.extend(encode(" a time", true));
@@ -304,15 +192,10 @@ fn forged(markers: Vec<String>) -> impl Strategy<Value = String> {
 }
 
 fn check_forged(tokenizer: &Tokenizer, byte_level: bool) {
-    let special =
-        (0..u32::try_from(tokenizer.vocab_size()).unwrap()).filter(|&id| tokenizer.is_special(id));
+    let special = (0..u32::try_from(tokenizer.vocab_size()).unwrap()).filter(|&id| tokenizer.is_special(id));
     let markers: Vec<String> = special.map(|id| tokenizer.piece(id).unwrap()).collect();
     assert!(!markers.is_empty());
-    let config = ProptestConfig {
-        cases: 200,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(text in forged(markers), continuation: bool)| {
         let encoded = tokenizer.encode(&text, Encode { continuation, ..Encode::default() }).unwrap();
         for id in &encoded {
@@ -332,10 +215,7 @@ fn text_never_becomes_a_special_token() {
     let test = "text_never_becomes_a_special_token";
     for arch in ["llama-tied", "gpt-oss"] {
         for name in ["tokenizer.json", "model-f16.gguf"] {
-            check_forged(
-                &open(&fixtures::testdata(&format!("parity/{arch}/{name}"))),
-                true,
-            );
+            check_forged(&open(&fixtures::testdata(&format!("parity/{arch}/{name}"))), true);
         }
     }
     let shared = [
@@ -362,15 +242,7 @@ fn qwen_text_never_becomes_a_marker() {
     let encoded = tokenizer.encode(text, Encode::default()).unwrap();
     assert!(encoded.iter().all(|&id| !tokenizer.is_special(id)));
     assert_eq!(tokenizer.decode(&encoded), text);
-    let parsed = tokenizer
-        .encode(
-            text,
-            Encode {
-                parse_special: true,
-                ..Encode::default()
-            },
-        )
-        .unwrap();
+    let parsed = tokenizer.encode(text, Encode { parse_special: true, ..Encode::default() }).unwrap();
     assert_eq!(parsed.len(), 8);
 }
 
@@ -412,18 +284,7 @@ fn a_small_vocabulary_spells_as_its_merges_say() {
     // Whole words that are special tokens stay text, also where merges are ignored for words.
     assert_eq!(encode("<s>"), [0, 0, 0]);
     assert_eq!(encode("z"), [0]);
-    assert_eq!(
-        tokenizer
-            .encode(
-                "<think>a",
-                Encode {
-                    parse_special: true,
-                    ..Encode::default()
-                }
-            )
-            .unwrap(),
-        [7, 2]
-    );
+    assert_eq!(tokenizer.encode("<think>a", Encode { parse_special: true, ..Encode::default() }).unwrap(), [7, 2]);
 }
 
 #[test]
@@ -431,108 +292,44 @@ fn damaged_tokenizer_json_is_one_clear_error() {
     let cases: &[(&str, Value, &str)] = &[
         ("/model", json!(null), "the tokenizer model `BPE`|no map"),
         ("/model", json!("BPE"), "no map"),
-        (
-            "/model/type",
-            json!("Unigram"),
-            "the tokenizer model `Unigram`",
-        ),
+        ("/model/type", json!("Unigram"), "the tokenizer model `Unigram`"),
         ("/model/vocab", json!([["a", 1]]), "`model.vocab` is no map"),
-        (
-            "/model/vocab/a",
-            json!(1_u64 << 40),
-            "the token `a` has the id 1099511627776",
-        ),
+        ("/model/vocab/a", json!(1_u64 << 40), "the token `a` has the id 1099511627776"),
         ("/model/vocab/a", json!(1_u64 << 31), "more than 2097152"),
         ("/model/vocab/a", json!(-1), "gives the token `a` the id -1"),
-        (
-            "/model/vocab/a",
-            json!("2"),
-            "gives the token `a` the id \"2\"",
-        ),
+        ("/model/vocab/a", json!("2"), "gives the token `a` the id \"2\""),
         ("/model/vocab/a", json!(3), "stands for two tokens"),
         ("/model/merges", json!(null), "`model.merges` is missing"),
-        (
-            "/model/merges",
-            json!({"a": "b"}),
-            "`model.merges` is missing or no list",
-        ),
-        (
-            "/model/merges/0",
-            json!("a c"),
-            "merge 0 (`a` + `c`) needs the token `c`",
-        ),
-        (
-            "/model/merges/1",
-            json!(["b", "a"]),
-            "merge 1 (`b` + `a`) needs the token `ba`",
-        ),
+        ("/model/merges", json!({"a": "b"}), "`model.merges` is missing or no list"),
+        ("/model/merges/0", json!("a c"), "merge 0 (`a` + `c`) needs the token `c`"),
+        ("/model/merges/1", json!(["b", "a"]), "merge 1 (`b` + `a`) needs the token `ba`"),
         ("/model/merges/1", json!(["ab"]), "`model.merges[1]`"),
         ("/model/merges/1", json!(7), "`model.merges[1]`"),
-        (
-            "/model/unk_token",
-            json!("<none>"),
-            "the unknown token `<none>`",
-        ),
+        ("/model/unk_token", json!("<none>"), "the unknown token `<none>`"),
         ("/model/unk_token", json!(5), "`model.unk_token` is 5"),
-        (
-            "/model/ignore_merges",
-            json!("yes"),
-            "`model.ignore_merges` is \"yes\"",
-        ),
-        (
-            "/added_tokens/1/id",
-            json!(5),
-            "the added token `<s>` has the id 5",
-        ),
-        (
-            "/added_tokens/2/id",
-            json!(1_u64 << 33),
-            "the token `<think>` has the id",
-        ),
+        ("/model/ignore_merges", json!("yes"), "`model.ignore_merges` is \"yes\""),
+        ("/added_tokens/1/id", json!(5), "the added token `<s>` has the id 5"),
+        ("/added_tokens/2/id", json!(1_u64 << 33), "the token `<think>` has the id"),
         ("/added_tokens/2/content", json!(""), "has no text"),
         ("/added_tokens", json!({}), "no tokenizer.json"),
-        (
-            "/normalizer",
-            json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
-            "`Precompiled`",
-        ),
+        ("/normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "`Precompiled`"),
         ("/normalizer", json!({"kind": 1}), "no `type`"),
-        (
-            "/normalizer/pattern",
-            json!({"Regex": "(".repeat(500)}),
-            "nested too deeply",
-        ),
-        (
-            "/normalizer/pattern",
-            json!({"Regex": "(unclosed"}),
-            "`normalizer`",
-        ),
-        (
-            "/normalizer/pattern",
-            json!({"String": ""}),
-            "empty pattern",
-        ),
+        ("/normalizer/pattern", json!({"Regex": "(".repeat(500)}), "nested too deeply"),
+        ("/normalizer/pattern", json!({"Regex": "(unclosed"}), "`normalizer`"),
+        ("/normalizer/pattern", json!({"String": ""}), "empty pattern"),
         ("/normalizer/content", json!(["x"]), "`normalizer`"),
         (
             "/pre_tokenizer",
             json!({"type": "Split", "pattern": {"Regex": "((a{999}){999}){999}"}, "behavior": "Isolated", "invert": false}),
             "`pre_tokenizer`",
         ),
-        (
-            "/pre_tokenizer",
-            json!({"type": "Sequence"}),
-            "`pre_tokenizer`",
-        ),
+        ("/pre_tokenizer", json!({"type": "Sequence"}), "`pre_tokenizer`"),
         (
             "/post_processor",
             json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<x>"}}]}),
             "gives no ids for `<x>`",
         ),
-        (
-            "/post_processor",
-            json!({"type": "BertProcessing", "cls": ["a", 999], "sep": ["a", 1]}),
-            "adds the id 999",
-        ),
+        ("/post_processor", json!({"type": "BertProcessing", "cls": ["a", 999], "sep": ["a", 1]}), "adds the id 999"),
         ("/decoder", json!({"type": "CTC"}), "the decoder `CTC`"),
         ("/decoder", json!(null), "without a decoder"),
     ];
@@ -544,10 +341,7 @@ fn damaged_tokenizer_json_is_one_clear_error() {
             Err(error) => error.to_string(),
         };
         assert!(error.contains("tokenizer.json"), "{error}");
-        assert!(
-            expected.split('|').any(|part| error.contains(part)),
-            "{pointer} = {value}: {error}"
-        );
+        assert!(expected.split('|').any(|part| error.contains(part)), "{pointer} = {value}: {error}");
     }
 }
 
@@ -565,10 +359,7 @@ fn truncated_and_nested_files_are_errors() {
     assert!(Tokenizer::open(&path).is_err());
     assert!(Tokenizer::open(&folder.path().join("absent.json")).is_err());
     std::fs::write(folder.path().join("model.gguf"), b"GGUF\x03\0\0\0").unwrap();
-    assert!(matches!(
-        Tokenizer::open(&folder.path().join("model.gguf")),
-        Err(TokenizerError::Gguf(_))
-    ));
+    assert!(matches!(Tokenizer::open(&folder.path().join("model.gguf")), Err(TokenizerError::Gguf(_))));
 }
 
 /// A GGUF file of metadata alone.
@@ -580,10 +371,7 @@ impl Metadata {
         Self::default()
             .text("tokenizer.ggml.model", "gpt2")
             .text("tokenizer.ggml.pre", "qwen2")
-            .texts(
-                "tokenizer.ggml.tokens",
-                &["a", "b", "ab", "<|im_end|>", "[PAD4]"],
-            )
+            .texts("tokenizer.ggml.tokens", &["a", "b", "ab", "<|im_end|>", "[PAD4]"])
             .numbers("tokenizer.ggml.token_type", 5, &[1, 1, 1, 3, 5])
             .texts("tokenizer.ggml.merges", &["a b"])
             .number("tokenizer.ggml.eos_token_id", 3)
@@ -592,21 +380,9 @@ impl Metadata {
     fn sentence_piece() -> Self {
         Self::default()
             .text("tokenizer.ggml.model", "llama")
-            .texts(
-                "tokenizer.ggml.tokens",
-                &[
-                    "<unk>", "<s>", "</s>", "a", "b", "ab", "▁", "aa", "</", "s>",
-                ],
-            )
-            .numbers(
-                "tokenizer.ggml.token_type",
-                5,
-                &[2, 3, 3, 1, 1, 5, 1, 1, 1, 1],
-            )
-            .floats(
-                "tokenizer.ggml.scores",
-                &[0.0, 0.0, 0.0, -9.0, -9.0, -1.0, -9.0, -1.0, -1.0, -1.0],
-            )
+            .texts("tokenizer.ggml.tokens", &["<unk>", "<s>", "</s>", "a", "b", "ab", "▁", "aa", "</", "s>"])
+            .numbers("tokenizer.ggml.token_type", 5, &[2, 3, 3, 1, 1, 5, 1, 1, 1, 1])
+            .floats("tokenizer.ggml.scores", &[0.0, 0.0, 0.0, -9.0, -9.0, -1.0, -9.0, -1.0, -1.0, -1.0])
     }
 
     fn set(mut self, key: &'static str, value: Vec<u8>) -> Self {
@@ -633,10 +409,7 @@ impl Metadata {
     }
 
     fn text(self, key: &'static str, text: &str) -> Self {
-        self.set(
-            key,
-            [&8_u32.to_le_bytes()[..], &Self::string(text)].concat(),
-        )
+        self.set(key, [&8_u32.to_le_bytes()[..], &Self::string(text)].concat())
     }
 
     fn texts(self, key: &'static str, texts: &[&str]) -> Self {
@@ -653,18 +426,12 @@ impl Metadata {
     }
 
     fn numbers(self, key: &'static str, kind: u32, numbers: &[i32]) -> Self {
-        let items: Vec<_> = numbers
-            .iter()
-            .map(|number| number.to_le_bytes().to_vec())
-            .collect();
+        let items: Vec<_> = numbers.iter().map(|number| number.to_le_bytes().to_vec()).collect();
         self.set(key, Self::array(kind, &items))
     }
 
     fn floats(self, key: &'static str, floats: &[f32]) -> Self {
-        let items: Vec<_> = floats
-            .iter()
-            .map(|float| float.to_le_bytes().to_vec())
-            .collect();
+        let items: Vec<_> = floats.iter().map(|float| float.to_le_bytes().to_vec()).collect();
         self.set(key, Self::array(6, &items))
     }
 
@@ -683,15 +450,9 @@ impl Metadata {
 #[test]
 fn small_gguf_vocabularies_spell_as_they_say() {
     let tokenizer = Metadata::byte_level().tokenizer().unwrap();
-    assert_eq!(
-        tokenizer.encode("abba", Encode::default()).unwrap(),
-        [2, 1, 0]
-    );
+    assert_eq!(tokenizer.encode("abba", Encode::default()).unwrap(), [2, 1, 0]);
     assert_eq!(tokenizer.eos_ids(), [3]);
-    assert!(
-        tokenizer.encode("c", Encode::default()).is_err(),
-        "a byte without a token"
-    );
+    assert!(tokenizer.encode("c", Encode::default()).is_err(), "a byte without a token");
 
     let tokenizer = Metadata::sentence_piece().tokenizer().unwrap();
     let encode = |text| tokenizer.encode(text, Encode::default()).unwrap();
@@ -703,16 +464,10 @@ fn small_gguf_vocabularies_spell_as_they_say() {
     assert_eq!(encode("z"), [6, 0]);
     assert_eq!((tokenizer.bos(), tokenizer.adds_bos()), (Some(1), true));
 
-    let other = Metadata::sentence_piece()
-        .flag("tokenizer.ggml.add_space_prefix", false)
-        .tokenizer()
-        .unwrap();
+    let other = Metadata::sentence_piece().flag("tokenizer.ggml.add_space_prefix", false).tokenizer().unwrap();
     assert_eq!(other.encode("a", Encode::default()).unwrap(), [3]);
     assert_ne!(other.digest(), tokenizer.digest());
-    assert_eq!(
-        tokenizer.digest(),
-        Metadata::sentence_piece().tokenizer().unwrap().digest()
-    );
+    assert_eq!(tokenizer.digest(), Metadata::sentence_piece().tokenizer().unwrap().digest());
 }
 
 #[test]
@@ -720,89 +475,29 @@ fn damaged_gguf_vocabularies_are_clear_errors() {
     let bpe = Metadata::byte_level;
     let spm = Metadata::sentence_piece;
     let cases = [
-        (
-            bpe().without("tokenizer.ggml.model"),
-            "key `tokenizer.ggml.model`",
-        ),
-        (
-            bpe().text("tokenizer.ggml.model", "rwkv"),
-            "the tokenizer model `rwkv`",
-        ),
-        (
-            bpe().text("tokenizer.ggml.pre", "kimi-k2"),
-            "the pre-tokenizer `kimi-k2`",
-        ),
-        (
-            bpe().without("tokenizer.ggml.merges"),
-            "key `tokenizer.ggml.merges`",
-        ),
-        (
-            bpe().number("tokenizer.ggml.merges", 1),
-            "`tokenizer.ggml.merges` must be an array of texts",
-        ),
-        (
-            bpe().texts("tokenizer.ggml.merges", &["ab"]),
-            "merge 0 (`ab`)",
-        ),
-        (
-            bpe().texts("tokenizer.ggml.merges", &["a b", "b c"]),
-            "merge 1 (`b` + `c`) needs the token `c`",
-        ),
-        (
-            bpe().without("tokenizer.ggml.tokens"),
-            "key `tokenizer.ggml.tokens`",
-        ),
-        (
-            bpe().texts("tokenizer.ggml.tokens", &[]),
-            "the vocabulary is empty",
-        ),
-        (
-            bpe().texts("tokenizer.ggml.tokens", &["a", "b"]),
-            "there are 2 tokens and 5 token types",
-        ),
-        (
-            bpe().texts("tokenizer.ggml.tokens", &["a", "b", "ab", "a", "c"]),
-            "token `a` has two ids, 0 and 3",
-        ),
-        (
-            bpe().numbers("tokenizer.ggml.token_type", 5, &[1, 1, 1, 3, 77]),
-            "token 4 has the unknown type 77",
-        ),
-        (
-            bpe().numbers("tokenizer.ggml.token_type", 5, &[1, 1, 1, 3, -1]),
-            "`tokenizer.ggml.token_type` must be",
-        ),
-        (
-            bpe().numbers("tokenizer.ggml.token_type", 5, &[6, 1, 1, 3, 5]),
-            "token 0 (`a`) is marked as a byte",
-        ),
-        (
-            bpe().number("tokenizer.ggml.eos_token_id", 5),
-            "names the id 5, there are 5 tokens",
-        ),
-        (
-            bpe().flag("tokenizer.ggml.add_bos_token", true),
-            "`tokenizer.ggml.add_bos_token` wants a token",
-        ),
-        (
-            spm().without("tokenizer.ggml.scores"),
-            "key `tokenizer.ggml.scores`",
-        ),
-        (
-            spm().floats("tokenizer.ggml.scores", &[0.0]),
-            "there are 10 tokens and 1 scores",
-        ),
-        (
-            spm().floats("tokenizer.ggml.scores", &[f32::NAN; 10]),
-            "the score of token 0 is not a number",
-        ),
+        (bpe().without("tokenizer.ggml.model"), "key `tokenizer.ggml.model`"),
+        (bpe().text("tokenizer.ggml.model", "rwkv"), "the tokenizer model `rwkv`"),
+        (bpe().text("tokenizer.ggml.pre", "kimi-k2"), "the pre-tokenizer `kimi-k2`"),
+        (bpe().without("tokenizer.ggml.merges"), "key `tokenizer.ggml.merges`"),
+        (bpe().number("tokenizer.ggml.merges", 1), "`tokenizer.ggml.merges` must be an array of texts"),
+        (bpe().texts("tokenizer.ggml.merges", &["ab"]), "merge 0 (`ab`)"),
+        (bpe().texts("tokenizer.ggml.merges", &["a b", "b c"]), "merge 1 (`b` + `c`) needs the token `c`"),
+        (bpe().without("tokenizer.ggml.tokens"), "key `tokenizer.ggml.tokens`"),
+        (bpe().texts("tokenizer.ggml.tokens", &[]), "the vocabulary is empty"),
+        (bpe().texts("tokenizer.ggml.tokens", &["a", "b"]), "there are 2 tokens and 5 token types"),
+        (bpe().texts("tokenizer.ggml.tokens", &["a", "b", "ab", "a", "c"]), "token `a` has two ids, 0 and 3"),
+        (bpe().numbers("tokenizer.ggml.token_type", 5, &[1, 1, 1, 3, 77]), "token 4 has the unknown type 77"),
+        (bpe().numbers("tokenizer.ggml.token_type", 5, &[1, 1, 1, 3, -1]), "`tokenizer.ggml.token_type` must be"),
+        (bpe().numbers("tokenizer.ggml.token_type", 5, &[6, 1, 1, 3, 5]), "token 0 (`a`) is marked as a byte"),
+        (bpe().number("tokenizer.ggml.eos_token_id", 5), "names the id 5, there are 5 tokens"),
+        (bpe().flag("tokenizer.ggml.add_bos_token", true), "`tokenizer.ggml.add_bos_token` wants a token"),
+        (spm().without("tokenizer.ggml.scores"), "key `tokenizer.ggml.scores`"),
+        (spm().floats("tokenizer.ggml.scores", &[0.0]), "there are 10 tokens and 1 scores"),
+        (spm().floats("tokenizer.ggml.scores", &[f32::NAN; 10]), "the score of token 0 is not a number"),
     ];
     for (metadata, expected) in cases {
         let error = metadata.tokenizer().unwrap_err().to_string();
-        assert!(
-            error.contains("small.gguf") && error.contains(expected),
-            "{expected}: {error}"
-        );
+        assert!(error.contains("small.gguf") && error.contains(expected), "{expected}: {error}");
     }
 }
 
@@ -810,17 +505,8 @@ fn damaged_gguf_vocabularies_are_clear_errors() {
 fn long_white_space_is_refused_and_not_cut_wrongly() {
     let tokenizer = open(&fixtures::testdata("parity/qwen3/tokenizer.json"));
     let text = format!("{}x", " ".repeat(150_000));
-    assert_eq!(
-        tokenizer.decode(&tokenizer.encode(&text, Encode::default()).unwrap()),
-        text
-    );
-    let cut = tokenizer
-        .encode(&format!("{text} river"), Encode::default())
-        .unwrap();
+    assert_eq!(tokenizer.decode(&tokenizer.encode(&text, Encode::default()).unwrap()), text);
+    let cut = tokenizer.encode(&format!("{text} river"), Encode::default()).unwrap();
     assert!(cut.ends_with(&tokenizer.encode(" river", Encode::default()).unwrap()));
-    assert!(
-        tokenizer
-            .encode(&" ".repeat(200_001), Encode::default())
-            .is_err()
-    );
+    assert!(tokenizer.encode(&" ".repeat(200_001), Encode::default()).is_err());
 }

@@ -17,15 +17,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// A date and a time of day, without a time zone. Parsed from `2025-08-05T12:00:00` (or the date alone: midnight).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,47 +39,26 @@ pub struct CivilError {
 
 impl CivilDateTime {
     /// 1970-01-01, midnight.
-    pub const EPOCH: Self = Self {
-        year: 1970,
-        month: 1,
-        day: 1,
-        hour: 0,
-        minute: 0,
-        second: 0,
-    };
+    pub const EPOCH: Self = Self { year: 1970, month: 1, day: 1, hour: 0, minute: 0, second: 0 };
 
     /// A date and time of the Gregorian calendar; `None` where there is no such day or hour. Years from 1 to 9999.
     #[must_use]
     pub fn new(year: u16, month: u8, day: u8, hour: u8, minute: u8, second: u8) -> Option<Self> {
         let date = (1..=9999).contains(&year) && (1..=12).contains(&month);
-        let valid = date
-            && (1..=days_in(year, month)).contains(&day)
-            && hour < 24
-            && minute < 60
-            && second < 60;
-        valid.then_some(Self {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-        })
+        let valid = date && (1..=days_in(year, month)).contains(&day) && hour < 24 && minute < 60 && second < 60;
+        valid.then_some(Self { year, month, day, hour, minute, second })
     }
 
     /// Days since 1 January, from 0.
     fn day_of_year(self) -> u16 {
-        let before: u16 = (1..self.month)
-            .map(|month| u16::from(days_in(self.year, month)))
-            .sum();
+        let before: u16 = (1..self.month).map(|month| u16::from(days_in(self.year, month))).sum();
         before + u16::from(self.day) - 1
     }
 
     /// Days since Sunday, from 0.
     fn weekday(self) -> usize {
         let years = u32::from(self.year) - 1;
-        let days =
-            years * 365 + years / 4 - years / 100 + years / 400 + u32::from(self.day_of_year());
+        let days = years * 365 + years / 4 - years / 100 + years / 400 + u32::from(self.day_of_year());
         // 1 January of year 1 was a Monday.
         (days as usize + 1) % 7
     }
@@ -182,9 +153,7 @@ impl FromStr for CivilDateTime {
     type Err = CivilError;
 
     fn from_str(text: &str) -> Result<Self, CivilError> {
-        parse(text).ok_or_else(|| CivilError {
-            text: text.to_owned(),
-        })
+        parse(text).ok_or_else(|| CivilError { text: text.to_owned() })
     }
 }
 
@@ -194,34 +163,18 @@ fn parse(text: &str) -> Option<CivilDateTime> {
         None => (text, "00:00:00"),
     };
     let mut date = date.split('-');
-    let (year, month, day) = (
-        digits(date.next()?, 4)?,
-        digits(date.next()?, 2)?,
-        digits(date.next()?, 2)?,
-    );
+    let (year, month, day) = (digits(date.next()?, 4)?, digits(date.next()?, 2)?, digits(date.next()?, 2)?);
     let mut time = time.split(':');
-    let (hour, minute, second) = (
-        digits(time.next()?, 2)?,
-        digits(time.next()?, 2)?,
-        digits(time.next()?, 2)?,
-    );
+    let (hour, minute, second) = (digits(time.next()?, 2)?, digits(time.next()?, 2)?, digits(time.next()?, 2)?);
     if date.next().is_some() || time.next().is_some() {
         return None;
     }
     let small = |number: u16| u8::try_from(number).ok();
-    CivilDateTime::new(
-        year,
-        small(month)?,
-        small(day)?,
-        small(hour)?,
-        small(minute)?,
-        small(second)?,
-    )
+    CivilDateTime::new(year, small(month)?, small(day)?, small(hour)?, small(minute)?, small(second)?)
 }
 
 fn digits(text: &str, count: usize) -> Option<u16> {
-    (text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit()))
-        .then(|| text.parse().ok())?
+    (text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
@@ -237,30 +190,15 @@ mod tests {
                 "%d %b %Y|%B %-d, %Y|%A %a|%Y-%m-%d %H:%M:%S",
                 "05 Aug 2025|August 5, 2025|Tuesday Tue|2025-08-05 12:00:00",
             ),
-            (
-                "2024-02-29T00:07:09",
-                "%j %I:%M %p %-I %y %%",
-                "060 12:07 AM 12 24 %",
-            ),
-            (
-                "1999-12-31 23:59:59",
-                "%F %T %R %D %w %u %e",
-                "1999-12-31 23:59:59 23:59 12/31/99 5 5 31",
-            ),
-            (
-                "2000-03-01",
-                "%A %c|%Z",
-                "Wednesday Wed Mar  1 00:00:00 2000|",
-            ),
+            ("2024-02-29T00:07:09", "%j %I:%M %p %-I %y %%", "060 12:07 AM 12 24 %"),
+            ("1999-12-31 23:59:59", "%F %T %R %D %w %u %e", "1999-12-31 23:59:59 23:59 12/31/99 5 5 31"),
+            ("2000-03-01", "%A %c|%Z", "Wednesday Wed Mar  1 00:00:00 2000|"),
         ];
         for (at, format, expected) in cases {
             let at: CivilDateTime = at.parse().unwrap();
             assert_eq!(at.strftime(format).unwrap(), expected);
         }
-        assert_eq!(
-            CivilDateTime::EPOCH.strftime("%A"),
-            Ok("Thursday".to_owned())
-        );
+        assert_eq!(CivilDateTime::EPOCH.strftime("%A"), Ok("Thursday".to_owned()));
         assert_eq!(CivilDateTime::EPOCH.strftime("%Q"), Err("%Q".to_owned()));
         assert_eq!(CivilDateTime::EPOCH.strftime("%"), Err("%".to_owned()));
     }

@@ -45,11 +45,7 @@ pub(super) fn render(
     on_own_stack(|| render_here(source, special, request))
 }
 
-fn render_here(
-    source: &str,
-    special: &SpecialTokens,
-    request: &RenderRequest<'_>,
-) -> Result<String, TemplateError> {
+fn render_here(source: &str, special: &SpecialTokens, request: &RenderRequest<'_>) -> Result<String, TemplateError> {
     let source = prepared(source)?;
     let (instructions, blocks) = compile(&source)?;
     let refusal = Refusal::default();
@@ -58,14 +54,7 @@ fn render_here(
     let mut text = String::new();
     let mut out = machinery::make_string_output(&mut text);
     let context = context(special, request);
-    let result = machinery::eval(
-        &environment,
-        &instructions,
-        context,
-        &blocks,
-        &mut out,
-        AutoEscape::None,
-    );
+    let result = machinery::eval(&environment, &instructions, context, &blocks, &mut out, AutoEscape::None);
     match result {
         Ok(_) => {
             drop(out);
@@ -85,30 +74,19 @@ impl Refusal {
     }
 
     fn take(&self) -> Option<TemplateError> {
-        let message = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()?;
+        let message = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(TemplateError::Refused { message })
     }
 }
 
 /// Parsing and rendering descend with the template's nesting; the caller's stack need not have room for that.
-fn on_own_stack<T: Send>(
-    work: impl FnOnce() -> Result<T, TemplateError> + Send,
-) -> Result<T, TemplateError> {
+fn on_own_stack<T: Send>(work: impl FnOnce() -> Result<T, TemplateError> + Send) -> Result<T, TemplateError> {
     let failed = |problem: String| TemplateError::Render { line: 0, problem };
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name(NAME.to_owned())
-            .stack_size(STACK_BYTES);
-        let thread = thread
-            .spawn_scoped(scope, work)
-            .map_err(|error| failed(format!("no thread can be started: {error}")))?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(failed("the template engine panicked".to_owned())))
+        let thread = std::thread::Builder::new().name(NAME.to_owned()).stack_size(STACK_BYTES);
+        let thread =
+            thread.spawn_scoped(scope, work).map_err(|error| failed(format!("no thread can be started: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed("the template engine panicked".to_owned())))
     })
 }
 
@@ -116,9 +94,7 @@ fn on_own_stack<T: Send>(
 /// and print nothing, as tags that minijinja knows.
 fn prepared(source: &str) -> Result<String, TemplateError> {
     if source.len() > MAX_SOURCE_BYTES {
-        return Err(TemplateError::Limit {
-            limit: "512 KiB of template",
-        });
+        return Err(TemplateError::Limit { limit: "512 KiB of template" });
     }
     let mut prepared = String::with_capacity(source.len());
     let mut elifs = 0;
@@ -129,14 +105,9 @@ fn prepared(source: &str) -> Result<String, TemplateError> {
         let end = tag_end(tag);
         let (tag, after) = tag.split_at(end);
         if links(tag) > MAX_LINKS {
-            return Err(TemplateError::Limit {
-                limit: "1000 operators in one tag",
-            });
+            return Err(TemplateError::Limit { limit: "1000 operators in one tag" });
         }
-        let word = tag
-            .trim_start_matches(['{', '%', '-', '+'])
-            .trim_end_matches(['}', '%', '-', '+'])
-            .trim();
+        let word = tag.trim_start_matches(['{', '%', '-', '+']).trim_end_matches(['}', '%', '-', '+']).trim();
         elifs += usize::from(word.starts_with("elif"));
         match word {
             "generation" if tag.starts_with("{%") => {
@@ -150,9 +121,7 @@ fn prepared(source: &str) -> Result<String, TemplateError> {
         rest = after;
     }
     if elifs > MAX_ELIFS {
-        return Err(TemplateError::Limit {
-            limit: "500 elif tags",
-        });
+        return Err(TemplateError::Limit { limit: "500 elif tags" });
     }
     prepared.push_str(rest);
     Ok(prepared)
@@ -200,11 +169,8 @@ fn links(tag: &str) -> usize {
 }
 
 fn compile(source: &str) -> Result<Compiled<'_>, TemplateError> {
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build()
-        .map_err(|error| syntax_error(&error))?;
+    let syntax =
+        SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|error| syntax_error(&error))?;
     let parsed = machinery::parse(source, NAME, syntax).map_err(|error| syntax_error(&error))?;
     let guarded = guard::guarded(&parsed).map_err(|error| syntax_error(&error))?;
     let mut generator = CodeGenerator::new(NAME, source);
@@ -219,27 +185,19 @@ fn environment(now: CivilDateTime, refusal: &Refusal, budget: &Budget) -> Enviro
     guard::install(&mut environment, budget);
 
     let refusal = refusal.clone();
-    environment.add_function(
-        "raise_exception",
-        move |message: Value| -> Result<Value, Error> {
-            let message = message.to_string();
-            refusal.set(message.clone());
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        },
-    );
+    environment.add_function("raise_exception", move |message: Value| -> Result<Value, Error> {
+        let message = message.to_string();
+        refusal.set(message.clone());
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
     environment.add_function("strftime_now", move |format: &str| {
         now.strftime(format).map_err(|directive| {
-            Error::new(
-                ErrorKind::InvalidOperation,
-                format!("strftime_now: the directive `{directive}` is not known"),
-            )
+            Error::new(ErrorKind::InvalidOperation, format!("strftime_now: the directive `{directive}` is not known"))
         })
     });
 
     let shared = budget.clone();
-    environment.add_filter("tojson", move |value: Value, options: Kwargs| {
-        json::tojson(&shared, &value, &options)
-    });
+    environment.add_filter("tojson", move |value: Value, options: Kwargs| json::tojson(&shared, &value, &options));
     let shared = budget.clone();
     environment.add_filter("string", move |value: Value| {
         let mut text = String::new();
@@ -249,33 +207,21 @@ fn environment(now: CivilDateTime, refusal: &Refusal, budget: &Budget) -> Enviro
         python::strip(&text, characters.as_deref()).to_owned()
     });
     let shared = budget.clone();
-    environment.add_filter(
-        "replace",
-        move |text: String, old: String, new: String, count: Option<i64>| {
-            python::replace(&shared, &text, &old, &new, count)
-        },
-    );
+    environment.add_filter("replace", move |text: String, old: String, new: String, count: Option<i64>| {
+        python::replace(&shared, &text, &old, &new, count)
+    });
     let shared = budget.clone();
-    environment.add_filter(
-        "join",
-        move |items: Value, separator: Option<String>, options: Kwargs| {
-            let separator = separator.or(options.get("d")?);
-            let attribute: Option<Value> = options.get("attribute")?;
-            options.assert_all_used()?;
-            python::join_filter(&shared, &items, separator.as_deref(), attribute.as_ref())
-        },
-    );
+    environment.add_filter("join", move |items: Value, separator: Option<String>, options: Kwargs| {
+        let separator = separator.or(options.get("d")?);
+        let attribute: Option<Value> = options.get("attribute")?;
+        options.assert_all_used()?;
+        python::join_filter(&shared, &items, separator.as_deref(), attribute.as_ref())
+    });
     let shared = budget.clone();
     environment.add_filter(
         "indent",
-        move |text: String,
-              width: Option<Value>,
-              first: Option<bool>,
-              blank: Option<bool>,
-              options: Kwargs| {
-            let width = width
-                .or(options.get("width")?)
-                .unwrap_or_else(|| Value::from(4));
+        move |text: String, width: Option<Value>, first: Option<bool>, blank: Option<bool>, options: Kwargs| {
+            let width = width.or(options.get("width")?).unwrap_or_else(|| Value::from(4));
             let first = first.or(options.get("first")?).unwrap_or(false);
             let blank = blank.or(options.get("blank")?).unwrap_or(false);
             options.assert_all_used()?;
@@ -287,40 +233,21 @@ fn environment(now: CivilDateTime, refusal: &Refusal, budget: &Budget) -> Enviro
     }
     environment.remove_global("debug");
     let shared = budget.clone();
-    environment.set_unknown_method_callback(move |state, value, name, args| {
-        python::method(&shared, state, value, name, args)
-    });
+    environment
+        .set_unknown_method_callback(move |state, value, name, args| python::method(&shared, state, value, name, args));
     environment
 }
 
 /// The template's variables: later ones replace earlier ones, as in transformers.
 fn context(special: &SpecialTokens, request: &RenderRequest<'_>) -> Value {
     let mut variables: Vec<(String, Value)> = vec![
-        (
-            "messages".to_owned(),
-            request.messages.iter().map(value).collect(),
-        ),
-        (
-            "tools".to_owned(),
-            request.tools.map_or(Value::from(()), value),
-        ),
+        ("messages".to_owned(), request.messages.iter().map(value).collect()),
+        ("tools".to_owned(), request.tools.map_or(Value::from(()), value)),
         ("documents".to_owned(), Value::from(())),
-        (
-            "add_generation_prompt".to_owned(),
-            Value::from(request.add_generation_prompt),
-        ),
+        ("add_generation_prompt".to_owned(), Value::from(request.add_generation_prompt)),
     ];
-    variables.extend(
-        special
-            .iter()
-            .map(|(name, text)| (name.to_owned(), Value::from(text))),
-    );
-    variables.extend(
-        request
-            .vars
-            .iter()
-            .map(|(name, json)| (name.clone(), value(json))),
-    );
+    variables.extend(special.iter().map(|(name, text)| (name.to_owned(), Value::from(text))));
+    variables.extend(request.vars.iter().map(|(name, json)| (name.clone(), value(json))));
     Value::from_pairs(variables)
 }
 
@@ -335,24 +262,17 @@ fn value(json: &Json) -> Value {
         },
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(value).collect(),
-        Json::Object(map) => {
-            Value::from_pairs(map.iter().map(|(key, json)| (key.clone(), value(json))))
-        }
+        Json::Object(map) => Value::from_pairs(map.iter().map(|(key, json)| (key.clone(), value(json)))),
     }
 }
 
 fn syntax_error(error: &Error) -> TemplateError {
-    TemplateError::Syntax {
-        line: error.line().unwrap_or_default(),
-        problem: problem(error),
-    }
+    TemplateError::Syntax { line: error.line().unwrap_or_default(), problem: problem(error) }
 }
 
 fn render_error(error: &Error) -> TemplateError {
     if error.kind() == ErrorKind::OutOfFuel {
-        return TemplateError::Limit {
-            limit: "10,000,000 instructions",
-        };
+        return TemplateError::Limit { limit: "10,000,000 instructions" };
     }
     let mut line = error.line();
     let mut innermost = error;
@@ -363,19 +283,14 @@ fn render_error(error: &Error) -> TemplateError {
         }
         if let Some(error) = error.downcast_ref::<Error>() {
             if error.kind() == ErrorKind::OutOfFuel {
-                return TemplateError::Limit {
-                    limit: "10,000,000 instructions",
-                };
+                return TemplateError::Limit { limit: "10,000,000 instructions" };
             }
             line = error.line().or(line);
             innermost = error;
         }
         cause = error.source();
     }
-    TemplateError::Render {
-        line: line.unwrap_or_default(),
-        problem: problem(innermost),
-    }
+    TemplateError::Render { line: line.unwrap_or_default(), problem: problem(innermost) }
 }
 
 fn problem(error: &Error) -> String {

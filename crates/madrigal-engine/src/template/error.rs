@@ -39,9 +39,7 @@ pub enum TemplateError {
         problem: String,
     },
     /// The template does not come to an end, or makes too much text on the way.
-    #[error(
-        "render the chat template: it exceeds the limit of {limit}; it loops, or the messages are too long for it"
-    )]
+    #[error("render the chat template: it exceeds the limit of {limit}; it loops, or the messages are too long for it")]
     Limit {
         /// Which limit.
         limit: &'static str,

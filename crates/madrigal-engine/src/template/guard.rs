@@ -51,29 +51,18 @@ impl Budget {
 
     /// Appends a value as it prints.
     pub(super) fn print(&self, out: &mut String, value: &Value) -> Result<(), Error> {
-        let mut bounded = Bounded {
-            budget: self,
-            out,
-            error: None,
-        };
+        let mut bounded = Bounded { budget: self, out, error: None };
         let written = write!(bounded, "{value}");
         match (bounded.error, written) {
             (Some(error), _) => Err(error),
-            (None, Err(_)) => Err(Error::new(
-                ErrorKind::WriteFailure,
-                "a value cannot be printed",
-            )),
+            (None, Err(_)) => Err(Error::new(ErrorKind::WriteFailure, "a value cannot be printed")),
             (None, Ok(())) => Ok(()),
         }
     }
 
     fn charge(&self, bytes: usize) -> Result<(), Error> {
         let used = self.used.fetch_add(bytes as u64, Ordering::Relaxed);
-        if used.saturating_add(bytes as u64) > MAX_TOTAL {
-            Err(exceeded("1 GiB of text in total"))
-        } else {
-            Ok(())
-        }
+        if used.saturating_add(bytes as u64) > MAX_TOTAL { Err(exceeded("1 GiB of text in total")) } else { Ok(()) }
     }
 
     fn list(&self, items: usize) -> Result<(), Error> {
@@ -126,18 +115,13 @@ impl Budget {
             let times = usize::try_from(i64::try_from(times.clone()).ok()?.max(0)).ok()?;
             if let Some(text) = value.as_str() {
                 let length = text.len().saturating_mul(times);
-                return Some(
-                    self.grow(0, length)
-                        .map(|()| Value::from(text.repeat(times))),
-                );
+                return Some(self.grow(0, length).map(|()| Value::from(text.repeat(times))));
             }
             let items = value.len().filter(|_| is_list(value))?;
             let length = items.saturating_mul(times);
             Some(self.list(length).and_then(|()| {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                Ok(Value::from_iter(
-                    std::iter::repeat_n(items, times).flatten(),
-                ))
+                Ok(Value::from_iter(std::iter::repeat_n(items, times).flatten()))
             }))
         };
         if let Some(repeated) = repeat(left, right).or_else(|| repeat(right, left)) {
@@ -163,17 +147,12 @@ fn numbers(
         return None;
     }
     if let (Ok(left), Ok(right)) = (i128::try_from(left.clone()), i128::try_from(right.clone()))
-        && [left, right]
-            .iter()
-            .all(|number| i64::try_from(*number).is_ok())
+        && [left, right].iter().all(|number| i64::try_from(*number).is_ok())
     {
         return integers(left, right)
             .map(|number| i64::try_from(number).map_or_else(|_| Value::from(number), Value::from));
     }
-    Some(Value::from(floats(
-        f64::try_from(left.clone()).ok()?,
-        f64::try_from(right.clone()).ok()?,
-    )))
+    Some(Value::from(floats(f64::try_from(left.clone()).ok()?, f64::try_from(right.clone()).ok()?)))
 }
 
 fn impossible(verb: &str, left: &Value, right: &Value) -> Error {
@@ -182,10 +161,7 @@ fn impossible(verb: &str, left: &Value, right: &Value) -> Error {
     } else {
         ErrorKind::InvalidOperation
     };
-    Error::new(
-        kind,
-        format!("cannot {verb} {} and {}", left.kind(), right.kind()),
-    )
+    Error::new(kind, format!("cannot {verb} {} and {}", left.kind(), right.kind()))
 }
 
 fn exceeded(limit: &'static str) -> Error {
@@ -213,17 +189,11 @@ impl Write for Bounded<'_> {
 /// Adds what guarded templates call.
 pub(super) fn install(environment: &mut Environment<'_>, budget: &Budget) {
     let shared = budget.clone();
-    environment.add_function(ADD, move |left: Value, right: Value| {
-        shared.add(&left, &right)
-    });
+    environment.add_function(ADD, move |left: Value, right: Value| shared.add(&left, &right));
     let shared = budget.clone();
-    environment.add_function(MULTIPLY, move |left: Value, right: Value| {
-        shared.multiply(&left, &right)
-    });
+    environment.add_function(MULTIPLY, move |left: Value, right: Value| shared.multiply(&left, &right));
     let shared = budget.clone();
-    environment.add_function(CONCAT, move |left: Value, right: Value| {
-        shared.concat(&left, &right)
-    });
+    environment.add_function(CONCAT, move |left: Value, right: Value| shared.concat(&left, &right));
     let shared = budget.clone();
     environment.add_function(BILL, move |value: Value| shared.bill(value));
     let shared = budget.clone();
@@ -245,12 +215,9 @@ fn statements<'a>(statements: &[Stmt<'a>]) -> Result<Vec<Stmt<'a>>, Error> {
 
 fn statement<'a>(stmt: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
     Ok(match stmt {
-        Stmt::Template(s) => Stmt::Template(Spanned::new(
-            ast::Template {
-                children: statements(&s.children)?,
-            },
-            s.span(),
-        )),
+        Stmt::Template(s) => {
+            Stmt::Template(Spanned::new(ast::Template { children: statements(&s.children)? }, s.span()))
+        }
         Stmt::EmitExpr(s) => {
             // Recursive loops and `super()` are recognised as bare calls; what they emit is counted piece by piece.
             let expr = match &s.expr {
@@ -260,12 +227,7 @@ fn statement<'a>(stmt: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
             Stmt::EmitExpr(Spanned::new(ast::EmitExpr { expr }, s.span()))
         }
         Stmt::EmitRaw(s) => {
-            let text = Expr::Const(Spanned::new(
-                ast::Const {
-                    value: Value::from(s.raw),
-                },
-                s.span(),
-            ));
+            let text = Expr::Const(Spanned::new(ast::Const { value: Value::from(s.raw) }, s.span()));
             Stmt::EmitExpr(Spanned::new(ast::EmitExpr { expr: text }, s.span()))
         }
         Stmt::ForLoop(s) => {
@@ -288,21 +250,12 @@ fn statement<'a>(stmt: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
             Stmt::IfCond(Spanned::new(node, s.span()))
         }
         Stmt::WithBlock(s) => {
-            let assignments = s
-                .assignments
-                .iter()
-                .map(|(target, value)| (expression(target), expression(value)));
-            let node = ast::WithBlock {
-                assignments: assignments.collect(),
-                body: statements(&s.body)?,
-            };
+            let assignments = s.assignments.iter().map(|(target, value)| (expression(target), expression(value)));
+            let node = ast::WithBlock { assignments: assignments.collect(), body: statements(&s.body)? };
             Stmt::WithBlock(Spanned::new(node, s.span()))
         }
         Stmt::Set(s) => {
-            let node = ast::Set {
-                target: expression(&s.target),
-                expr: expression(&s.expr),
-            };
+            let node = ast::Set { target: expression(&s.target), expr: expression(&s.expr) };
             Stmt::Set(Spanned::new(node, s.span()))
         }
         Stmt::SetBlock(s) => {
@@ -314,34 +267,19 @@ fn statement<'a>(stmt: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
             Stmt::SetBlock(Spanned::new(node, s.span()))
         }
         Stmt::FilterBlock(s) => {
-            let node = ast::FilterBlock {
-                filter: open_filter(&s.filter),
-                body: statements(&s.body)?,
-            };
+            let node = ast::FilterBlock { filter: open_filter(&s.filter), body: statements(&s.body)? };
             Stmt::FilterBlock(Spanned::new(node, s.span()))
         }
         Stmt::Block(s) => {
-            let node = ast::Block {
-                name: s.name,
-                required: s.required,
-                body: statements(&s.body)?,
-            };
+            let node = ast::Block { name: s.name, required: s.required, body: statements(&s.body)? };
             Stmt::Block(Spanned::new(node, s.span()))
         }
         Stmt::Macro(s) => Stmt::Macro(macro_declaration(s)?),
         Stmt::CallBlock(s) => {
-            let node = ast::CallBlock {
-                call: bare_call(&s.call),
-                macro_decl: macro_declaration(&s.macro_decl)?,
-            };
+            let node = ast::CallBlock { call: bare_call(&s.call), macro_decl: macro_declaration(&s.macro_decl)? };
             Stmt::CallBlock(Spanned::new(node, s.span()))
         }
-        Stmt::Do(s) => Stmt::Do(Spanned::new(
-            ast::Do {
-                call: bare_call(&s.call),
-            },
-            s.span(),
-        )),
+        Stmt::Do(s) => Stmt::Do(Spanned::new(ast::Do { call: bare_call(&s.call) }, s.span())),
         Stmt::Continue(s) => Stmt::Continue(Spanned::new(ast::Continue, s.span())),
         Stmt::Break(s) => Stmt::Break(Spanned::new(ast::Break, s.span())),
         Stmt::AutoEscape(_) => return Err(unsupported("autoescape")),
@@ -362,21 +300,13 @@ fn macro_declaration<'a>(node: &Spanned<ast::Macro<'a>>) -> Result<Spanned<ast::
 }
 
 fn unsupported(tag: &str) -> Error {
-    Error::new(
-        ErrorKind::SyntaxError,
-        format!("the tag `{tag}` is not supported in chat templates"),
-    )
+    Error::new(ErrorKind::SyntaxError, format!("the tag `{tag}` is not supported in chat templates"))
 }
 
 fn expression<'a>(expr: &Expr<'a>) -> Expr<'a> {
     match expr {
         Expr::Var(e) => Expr::Var(Spanned::new(ast::Var { id: e.id }, e.span())),
-        Expr::Const(e) => Expr::Const(Spanned::new(
-            ast::Const {
-                value: e.value.clone(),
-            },
-            e.span(),
-        )),
+        Expr::Const(e) => Expr::Const(Spanned::new(ast::Const { value: e.value.clone() }, e.span())),
         Expr::Slice(e) => {
             let node = ast::Slice {
                 expr: expression(&e.expr),
@@ -386,13 +316,9 @@ fn expression<'a>(expr: &Expr<'a>) -> Expr<'a> {
             };
             billed(Expr::Slice(Spanned::new(node, e.span())))
         }
-        Expr::UnaryOp(e) => Expr::UnaryOp(Spanned::new(
-            ast::UnaryOp {
-                op: same_operator(&e.op),
-                expr: expression(&e.expr),
-            },
-            e.span(),
-        )),
+        Expr::UnaryOp(e) => {
+            Expr::UnaryOp(Spanned::new(ast::UnaryOp { op: same_operator(&e.op), expr: expression(&e.expr) }, e.span()))
+        }
         Expr::BinOp(e) => {
             let (left, right) = (expression(&e.left), expression(&e.right));
             match e.op {
@@ -403,14 +329,8 @@ fn expression<'a>(expr: &Expr<'a>) -> Expr<'a> {
             }
         }
         Expr::Compare(e) => {
-            let ops = e.ops.iter().map(|step| ast::CompareOp {
-                op: step.op,
-                expr: expression(&step.expr),
-            });
-            let node = ast::Compare {
-                expr: expression(&e.expr),
-                ops: ops.collect(),
-            };
+            let ops = e.ops.iter().map(|step| ast::CompareOp { op: step.op, expr: expression(&step.expr) });
+            let node = ast::Compare { expr: expression(&e.expr), ops: ops.collect() };
             Expr::Compare(Spanned::new(node, e.span()))
         }
         Expr::IfExpr(e) => {
@@ -423,40 +343,24 @@ fn expression<'a>(expr: &Expr<'a>) -> Expr<'a> {
         }
         Expr::Filter(_) => billed(open_filter(expr)),
         Expr::Test(e) => {
-            let node = ast::Test {
-                name: e.name,
-                expr: expression(&e.expr),
-                args: arguments(&e.args),
-            };
+            let node = ast::Test { name: e.name, expr: expression(&e.expr), args: arguments(&e.args) };
             Expr::Test(Spanned::new(node, e.span()))
         }
         Expr::GetAttr(e) => {
-            let node = ast::GetAttr {
-                expr: expression(&e.expr),
-                name: e.name,
-            };
+            let node = ast::GetAttr { expr: expression(&e.expr), name: e.name };
             Expr::GetAttr(Spanned::new(node, e.span()))
         }
         Expr::GetItem(e) => {
-            let node = ast::GetItem {
-                expr: expression(&e.expr),
-                subscript_expr: expression(&e.subscript_expr),
-            };
+            let node = ast::GetItem { expr: expression(&e.expr), subscript_expr: expression(&e.subscript_expr) };
             Expr::GetItem(Spanned::new(node, e.span()))
         }
         Expr::Call(e) => billed(Expr::Call(bare_call(e))),
-        Expr::List(e) => Expr::List(Spanned::new(
-            ast::List {
-                items: e.items.iter().map(expression).collect(),
-            },
-            e.span(),
-        )),
-        Expr::Tuple(e) => Expr::Tuple(Spanned::new(
-            ast::Tuple {
-                items: e.items.iter().map(expression).collect(),
-            },
-            e.span(),
-        )),
+        Expr::List(e) => {
+            Expr::List(Spanned::new(ast::List { items: e.items.iter().map(expression).collect() }, e.span()))
+        }
+        Expr::Tuple(e) => {
+            Expr::Tuple(Spanned::new(ast::Tuple { items: e.items.iter().map(expression).collect() }, e.span()))
+        }
         Expr::Map(e) => {
             let node = ast::Map {
                 keys: e.keys.iter().map(expression).collect(),
@@ -483,11 +387,7 @@ fn open_filter<'a>(expr: &Expr<'a>) -> Expr<'a> {
                 Expr::Filter(_) => open_filter(inner),
                 other => expression(other),
             });
-            let node = ast::Filter {
-                name: e.name,
-                expr: inner,
-                args: arguments(&e.args),
-            };
+            let node = ast::Filter { name: e.name, expr: inner, args: arguments(&e.args) };
             Expr::Filter(Spanned::new(node, e.span()))
         }
         other => expression(other),
@@ -496,13 +396,7 @@ fn open_filter<'a>(expr: &Expr<'a>) -> Expr<'a> {
 
 /// A call without its bill.
 fn bare_call<'a>(call: &Spanned<ast::Call<'a>>) -> Spanned<ast::Call<'a>> {
-    Spanned::new(
-        ast::Call {
-            expr: expression(&call.expr),
-            args: arguments(&call.args),
-        },
-        call.span(),
-    )
+    Spanned::new(ast::Call { expr: expression(&call.expr), args: arguments(&call.args) }, call.span())
 }
 
 fn arguments<'a>(args: &[CallArg<'a>]) -> Vec<CallArg<'a>> {

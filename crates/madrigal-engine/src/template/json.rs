@@ -22,29 +22,21 @@ struct Style {
 /// The filter `tojson`.
 pub(super) fn tojson(budget: &Budget, value: &Value, options: &Kwargs) -> Result<String, Error> {
     let style = Style::read(options)?;
-    let mut writer = Writer {
-        budget,
-        style: &style,
-        out: String::new(),
-    };
+    let mut writer = Writer { budget, style: &style, out: String::new() };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
 
 impl Style {
     fn read(options: &Kwargs) -> Result<Self, Error> {
-        let ascii = options
-            .get::<Option<bool>>("ensure_ascii")?
-            .unwrap_or(false);
+        let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
         let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
         let indent = match options.get::<Option<Value>>("indent")? {
             Some(indent) if !indent.is_none() => Some(match indent.as_str() {
                 Some(text) => text.to_owned(),
                 None => {
                     let width = indent.as_usize().filter(|width| *width <= 64);
-                    " ".repeat(width.ok_or_else(|| {
-                        invalid("tojson: indent must be a small number or a text")
-                    })?)
+                    " ".repeat(width.ok_or_else(|| invalid("tojson: indent must be a small number or a text"))?)
                 }
             }),
             _ => None,
@@ -57,13 +49,7 @@ impl Style {
             None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
             None => (", ".to_owned(), ": ".to_owned()),
         };
-        Ok(Self {
-            ascii,
-            indent,
-            item_separator,
-            key_separator,
-            sort_keys,
-        })
+        Ok(Self { ascii, indent, item_separator, key_separator, sort_keys })
     }
 }
 
@@ -85,9 +71,7 @@ impl Writer<'_> {
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => self.list(value, depth),
             ValueKind::Map => self.map(value, depth),
-            other => Err(invalid(format!(
-                "tojson: a value of type {other} has no JSON"
-            ))),
+            other => Err(invalid(format!("tojson: a value of type {other} has no JSON"))),
         }
     }
 
@@ -112,9 +96,7 @@ impl Writer<'_> {
                 ValueKind::Bool => key.is_true().to_string(),
                 ValueKind::Number => number(&key),
                 other => {
-                    return Err(invalid(format!(
-                        "tojson: a key of type {other} has no JSON"
-                    )));
+                    return Err(invalid(format!("tojson: a key of type {other} has no JSON")));
                 }
             };
             pairs.push((name, value));
@@ -199,9 +181,7 @@ fn number(value: &Value) -> String {
     }
     match f64::try_from(value.clone()) {
         Ok(float) if float.is_nan() => "NaN".to_owned(),
-        Ok(float) if float.is_infinite() => {
-            if float > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()
-        }
+        Ok(float) if float.is_infinite() => if float > 0.0 { "Infinity" } else { "-Infinity" }.to_owned(),
         Ok(float) => python::float(float),
         Err(_) => value.to_string(),
     }

@@ -14,11 +14,7 @@ pub(super) fn float(value: f64) -> String {
     let exponent: i32 = exponent.parse().unwrap_or_default();
     if (-4..16).contains(&exponent) {
         let plain = value.to_string();
-        return if plain.contains('.') {
-            plain
-        } else {
-            format!("{plain}.0")
-        };
+        return if plain.contains('.') { plain } else { format!("{plain}.0") };
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
@@ -54,12 +50,7 @@ pub(super) fn method(
     minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
 }
 
-fn string_method(
-    budget: &Budget,
-    text: &str,
-    name: &str,
-    args: &[Value],
-) -> Result<Option<Value>, Error> {
+fn string_method(budget: &Budget, text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
     Ok(Some(match name {
         "strip" => {
             let (characters,): (Option<&str>,) = from_args(args)?;
@@ -69,18 +60,14 @@ fn string_method(
             let (characters,): (Option<&str>,) = from_args(args)?;
             Value::from(match characters {
                 None => text.trim_start_matches(is_space),
-                Some(characters) => {
-                    text.trim_start_matches(|character| characters.contains(character))
-                }
+                Some(characters) => text.trim_start_matches(|character| characters.contains(character)),
             })
         }
         "rstrip" => {
             let (characters,): (Option<&str>,) = from_args(args)?;
             Value::from(match characters {
                 None => text.trim_end_matches(is_space),
-                Some(characters) => {
-                    text.trim_end_matches(|character| characters.contains(character))
-                }
+                Some(characters) => text.trim_end_matches(|character| characters.contains(character)),
             })
         }
         "replace" => {
@@ -101,16 +88,12 @@ fn string_method(
         }
         "partition" => {
             let (separator,): (&str,) = from_args(args)?;
-            let parts = text
-                .split_once(separator)
-                .map_or([text, "", ""], |(left, right)| [left, separator, right]);
+            let parts = text.split_once(separator).map_or([text, "", ""], |(left, right)| [left, separator, right]);
             Value::from_iter(parts)
         }
         "rpartition" => {
             let (separator,): (&str,) = from_args(args)?;
-            let parts = text
-                .rsplit_once(separator)
-                .map_or(["", "", text], |(left, right)| [left, separator, right]);
+            let parts = text.rsplit_once(separator).map_or(["", "", text], |(left, right)| [left, separator, right]);
             Value::from_iter(parts)
         }
         "rsplit" => {
@@ -125,10 +108,7 @@ fn string_method(
 
 fn rsplit<'a>(text: &'a str, separator: &str, most: Option<i64>) -> Result<Vec<&'a str>, Error> {
     if separator.is_empty() {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            "rsplit: empty separator",
-        ));
+        return Err(Error::new(ErrorKind::InvalidOperation, "rsplit: empty separator"));
     }
     let mut parts: Vec<&str> = match most.and_then(|most| usize::try_from(most).ok()) {
         Some(most) => text.rsplitn(most.saturating_add(1), separator).collect(),
@@ -139,16 +119,8 @@ fn rsplit<'a>(text: &'a str, separator: &str, most: Option<i64>) -> Result<Vec<&
 }
 
 /// `str.replace`; a negative count replaces all.
-pub(super) fn replace(
-    budget: &Budget,
-    text: &str,
-    old: &str,
-    new: &str,
-    count: Option<i64>,
-) -> Result<String, Error> {
-    let most = count
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(usize::MAX);
+pub(super) fn replace(budget: &Budget, text: &str, old: &str, new: &str, count: Option<i64>) -> Result<String, Error> {
+    let most = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
     let found = text.matches(old).take(most).count();
     budget.grow(text.len(), found.saturating_mul(new.len()))?;
     Ok(text.replacen(old, new, most))
@@ -177,43 +149,27 @@ pub(super) fn join_filter(
     match attribute {
         None => join(budget, items, separator.unwrap_or_default()),
         Some(attribute) => {
-            let values = items
-                .try_iter()?
-                .map(|item| item.get_item(attribute))
-                .collect::<Result<Vec<_>, _>>()?;
+            let values = items.try_iter()?.map(|item| item.get_item(attribute)).collect::<Result<Vec<_>, _>>()?;
             join(budget, &Value::from(values), separator.unwrap_or_default())
         }
     }
 }
 
 /// The filter `indent`.
-pub(super) fn indent(
-    budget: &Budget,
-    text: &str,
-    width: &Value,
-    first: bool,
-    blank: bool,
-) -> Result<String, Error> {
-    let indention =
-        match width.as_str() {
-            Some(text) => text.to_owned(),
-            None => {
-                let width = width.as_usize().filter(|width| *width <= 1024);
-                " ".repeat(width.ok_or_else(|| {
-                    Error::new(ErrorKind::InvalidOperation, "indent: no such width")
-                })?)
-            }
-        };
+pub(super) fn indent(budget: &Budget, text: &str, width: &Value, first: bool, blank: bool) -> Result<String, Error> {
+    let indention = match width.as_str() {
+        Some(text) => text.to_owned(),
+        None => {
+            let width = width.as_usize().filter(|width| *width <= 1024);
+            " ".repeat(width.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "indent: no such width"))?)
+        }
+    };
     let mut out = String::new();
     for (index, line) in text.split('\n').enumerate() {
         if index > 0 {
             out.push('\n');
         }
-        let indented = if index == 0 {
-            first
-        } else {
-            blank || !line.is_empty()
-        };
+        let indented = if index == 0 { first } else { blank || !line.is_empty() };
         budget.grow(out.len(), indention.len() + line.len())?;
         if indented {
             out.push_str(&indention);
@@ -225,16 +181,11 @@ pub(super) fn indent(
 
 /// A filter or method that chat templates do not use and that cannot be bounded.
 pub(super) fn unsupported(name: &str) -> Error {
-    Error::new(
-        ErrorKind::InvalidOperation,
-        format!("`{name}` is not supported in chat templates"),
-    )
+    Error::new(ErrorKind::InvalidOperation, format!("`{name}` is not supported in chat templates"))
 }
 
 /// Stands in for such a filter.
-pub(super) fn refused(
-    name: &'static str,
-) -> impl Fn(Rest<Value>) -> Result<Value, Error> + Send + Sync + 'static {
+pub(super) fn refused(name: &'static str) -> impl Fn(Rest<Value>) -> Result<Value, Error> + Send + Sync + 'static {
     move |_| Err(unsupported(name))
 }
 

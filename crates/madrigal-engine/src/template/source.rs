@@ -47,42 +47,21 @@ fn beside(path: &Path) -> Result<ChatTemplate, TemplateError> {
         return ChatTemplate::from_source(&source, special);
     }
     let config_path = path.with_file_name("tokenizer_config.json");
-    let malformed = |problem: &str| TemplateError::File {
-        path: config_path.clone(),
-        problem: problem.to_owned(),
-    };
-    match config
-        .as_ref()
-        .and_then(|config| config.get("chat_template"))
-    {
+    let malformed = |problem: &str| TemplateError::File { path: config_path.clone(), problem: problem.to_owned() };
+    match config.as_ref().and_then(|config| config.get("chat_template")) {
         None | Some(Json::Null) => Ok(ChatTemplate::plain()),
         Some(Json::String(source)) => ChatTemplate::from_source(source, special),
         Some(Json::Array(entries)) if entries.len() <= MAX_NAMED => {
             let named = entries
                 .iter()
-                .map(|entry| {
-                    Some((
-                        entry.get("name")?.as_str()?,
-                        entry.get("template")?.as_str()?,
-                    ))
-                })
+                .map(|entry| Some((entry.get("name")?.as_str()?, entry.get("template")?.as_str()?)))
                 .collect::<Option<Vec<_>>>()
-                .ok_or_else(|| {
-                    malformed("an entry of `chat_template` has no name or no template")
-                })?;
-            let find = |wanted: &str| {
-                named
-                    .iter()
-                    .find(|(name, _)| *name == wanted)
-                    .map(|(_, source)| *source)
-            };
-            let default = find("default")
-                .ok_or_else(|| malformed("`chat_template` has no entry named `default`"))?;
+                .ok_or_else(|| malformed("an entry of `chat_template` has no name or no template"))?;
+            let find = |wanted: &str| named.iter().find(|(name, _)| *name == wanted).map(|(_, source)| *source);
+            let default = find("default").ok_or_else(|| malformed("`chat_template` has no entry named `default`"))?;
             ChatTemplate::new(default, find("tool_use"), special)
         }
-        Some(_) => Err(malformed(
-            "`chat_template` is no text and no list of named templates",
-        )),
+        Some(_) => Err(malformed("`chat_template` is no text and no list of named templates")),
     }
 }
 
@@ -99,25 +78,17 @@ pub(super) fn from_gguf(gguf: &Gguf) -> Result<ChatTemplate, TemplateError> {
 
 /// A template file that may be absent.
 fn read(path: &Path) -> Result<Option<String>, TemplateError> {
-    let failed = |problem: String| TemplateError::File {
-        path: path.to_owned(),
-        problem,
-    };
+    let failed = |problem: String| TemplateError::File { path: path.to_owned(), problem };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error.to_string())),
     };
     let mut source = String::new();
-    file.take(MAX_FILE_BYTES)
-        .read_to_string(&mut source)
-        .map_err(|error| failed(error.to_string()))?;
+    file.take(MAX_FILE_BYTES).read_to_string(&mut source).map_err(|error| failed(error.to_string()))?;
     Ok(Some(source))
 }
 
 fn missing(path: &Path) -> TemplateError {
-    TemplateError::File {
-        path: path.to_owned(),
-        problem: "there is no such file".to_owned(),
-    }
+    TemplateError::File { path: path.to_owned(), problem: "there is no such file".to_owned() }
 }

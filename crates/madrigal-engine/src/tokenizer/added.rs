@@ -40,19 +40,12 @@ pub enum Segment<'a> {
 impl AddedToken {
     /// A token that matches anywhere and takes nothing along.
     pub(super) fn plain(id: u32, content: &str) -> Self {
-        Self {
-            id,
-            content: content.to_owned(),
-            single_word: false,
-            lstrip: false,
-            rstrip: false,
-        }
+        Self { id, content: content.to_owned(), single_word: false, lstrip: false, rstrip: false }
     }
 
     fn matches_between(&self, before: &str, after: &str) -> bool {
         !self.single_word
-            || !(before.chars().next_back().is_some_and(is_word)
-                || after.chars().next().is_some_and(is_word))
+            || !(before.chars().next_back().is_some_and(is_word) || after.chars().next().is_some_and(is_word))
     }
 }
 
@@ -65,9 +58,7 @@ impl AddedTokens {
             }
         }
         for tokens in &mut by_first_byte {
-            tokens.sort_by(|a: &AddedToken, b| {
-                b.content.len().cmp(&a.content.len()).then(a.id.cmp(&b.id))
-            });
+            tokens.sort_by(|a: &AddedToken, b| b.content.len().cmp(&a.content.len()).then(a.id.cmp(&b.id)));
         }
         Self { by_first_byte }
     }
@@ -95,20 +86,14 @@ impl AddedTokens {
                 end += text[end..].len() - text[end..].trim_start().len();
             }
             if text_start < start {
-                segments.push(Segment::Text {
-                    start: text_start,
-                    text: &text[text_start..start],
-                });
+                segments.push(Segment::Text { start: text_start, text: &text[text_start..start] });
             }
             segments.push(Segment::Token(token.id));
             text_start = end;
             at = end;
         }
         if text_start < text.len() {
-            segments.push(Segment::Text {
-                start: text_start,
-                text: &text[text_start..],
-            });
+            segments.push(Segment::Text { start: text_start, text: &text[text_start..] });
         }
         segments
     }
@@ -117,9 +102,7 @@ impl AddedTokens {
     fn match_at(&self, text: &str, at: usize) -> Option<&AddedToken> {
         let rest = text.as_bytes().get(at..)?;
         let candidates = self.by_first_byte.get(usize::from(*rest.first()?))?;
-        candidates
-            .iter()
-            .find(|token| rest.starts_with(token.content.as_bytes()))
+        candidates.iter().find(|token| rest.starts_with(token.content.as_bytes()))
     }
 }
 
@@ -132,11 +115,7 @@ mod tests {
     use super::*;
 
     fn check(tokens: &[AddedToken], text: &str, expected: &[Segment<'_>]) {
-        assert_eq!(
-            AddedTokens::new(tokens.iter().cloned()).split(text),
-            expected,
-            "{text}"
-        );
+        assert_eq!(AddedTokens::new(tokens.iter().cloned()).split(text), expected, "{text}");
     }
 
     fn text(start: usize, text: &str) -> Segment<'_> {
@@ -145,51 +124,19 @@ mod tests {
 
     #[test]
     fn leftmost_longest_matches_cut_the_text() {
-        let tokens = [
-            AddedToken::plain(1, "<a>"),
-            AddedToken::plain(2, "<a><b>"),
-            AddedToken::plain(3, "é"),
-        ];
+        let tokens = [AddedToken::plain(1, "<a>"), AddedToken::plain(2, "<a><b>"), AddedToken::plain(3, "é")];
         check(&tokens, "", &[]);
         check(&tokens, "x<a", &[text(0, "x<a")]);
-        check(
-            &tokens,
-            "x<a><b>y",
-            &[text(0, "x"), Segment::Token(2), text(7, "y")],
-        );
-        check(
-            &tokens,
-            "<a><a>é",
-            &[Segment::Token(1), Segment::Token(1), Segment::Token(3)],
-        );
+        check(&tokens, "x<a><b>y", &[text(0, "x"), Segment::Token(2), text(7, "y")]);
+        check(&tokens, "<a><a>é", &[Segment::Token(1), Segment::Token(1), Segment::Token(3)]);
         check(&tokens, "è<a>", &[text(0, "è"), Segment::Token(1)]);
     }
 
     #[test]
     fn strips_and_word_borders_are_kept() {
-        let strip = AddedToken {
-            lstrip: true,
-            rstrip: true,
-            ..AddedToken::plain(1, "<s>")
-        };
-        check(
-            &[strip],
-            "a \n<s>  b <s>",
-            &[
-                text(0, "a"),
-                Segment::Token(1),
-                text(8, "b"),
-                Segment::Token(1),
-            ],
-        );
-        let word = AddedToken {
-            single_word: true,
-            ..AddedToken::plain(1, "day")
-        };
-        check(
-            &[word],
-            "day monday day",
-            &[Segment::Token(1), text(3, " monday "), Segment::Token(1)],
-        );
+        let strip = AddedToken { lstrip: true, rstrip: true, ..AddedToken::plain(1, "<s>") };
+        check(&[strip], "a \n<s>  b <s>", &[text(0, "a"), Segment::Token(1), text(8, "b"), Segment::Token(1)]);
+        let word = AddedToken { single_word: true, ..AddedToken::plain(1, "day") };
+        check(&[word], "day monday day", &[Segment::Token(1), text(3, " monday "), Segment::Token(1)]);
     }
 }

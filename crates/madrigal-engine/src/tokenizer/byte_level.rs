@@ -24,10 +24,7 @@ mod tests {
 
     #[test]
     fn every_letter_of_the_alphabet_is_a_byte_of_its_own() {
-        let bytes: HashSet<u8> = ByteLevel::alphabet()
-            .into_iter()
-            .filter_map(byte_of)
-            .collect();
+        let bytes: HashSet<u8> = ByteLevel::alphabet().into_iter().filter_map(byte_of).collect();
         assert_eq!(bytes.len(), 256);
         assert_eq!(byte_of('Ġ'), Some(b' '));
         assert_eq!(byte_of('Ċ'), Some(b'\n'));

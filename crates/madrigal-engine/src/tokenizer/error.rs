@@ -46,9 +46,7 @@ pub enum EncodeError {
         piece: String,
     },
     /// White space beyond what the word patterns can be matched with.
-    #[error(
-        "encode the text: it has {length} white-space characters in a row, {limit} are possible; shorten it"
-    )]
+    #[error("encode the text: it has {length} white-space characters in a row, {limit} are possible; shorten it")]
     WhiteSpace {
         /// How many there are.
         length: usize,

@@ -18,9 +18,7 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, TokenizerError> {
     let parts = match model {
         "gpt2" => source.byte_level_bpe(),
         "llama" => source.sentence_piece(),
-        other => Err(source.unsupported(format!(
-            "the tokenizer model `{other}` (supported: gpt2, llama)"
-        ))),
+        other => Err(source.unsupported(format!("the tokenizer model `{other}` (supported: gpt2, llama)"))),
     }?;
     Ok(parts.build())
 }
@@ -29,10 +27,7 @@ pub(super) fn build(gguf: &Gguf) -> Result<Tokenizer, TokenizerError> {
 pub(crate) fn special_tokens(gguf: &Gguf) -> Result<SpecialTokens, TokenizerError> {
     let source = Source { gguf };
     let mut special = SpecialTokens::default();
-    let Some(texts) = gguf
-        .get("tokenizer.ggml.tokens")
-        .and_then(Value::as_strings)
-    else {
+    let Some(texts) = gguf.get("tokenizer.ggml.tokens").and_then(Value::as_strings) else {
         return Ok(special);
     };
     for (role, slot) in special.slots() {
@@ -61,15 +56,9 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn byte_level_bpe(self) -> Result<Parts, TokenizerError> {
-        let name = self
-            .gguf
-            .optional("tokenizer.ggml.pre", "a text", Value::as_str)?
-            .unwrap_or("default");
-        let pre_tokenizer = PreTokenizer::by_name(name).ok_or_else(|| {
-            self.unsupported(format!(
-                "the pre-tokenizer `{name}` (key `tokenizer.ggml.pre`)"
-            ))
-        })?;
+        let name = self.gguf.optional("tokenizer.ggml.pre", "a text", Value::as_str)?.unwrap_or("default");
+        let pre_tokenizer = PreTokenizer::by_name(name)
+            .ok_or_else(|| self.unsupported(format!("the pre-tokenizer `{name}` (key `tokenizer.ggml.pre`)")))?;
         let (vocabulary, added) = self.vocabulary(None)?;
         let merges = self.merges()?;
 
@@ -80,54 +69,27 @@ impl Source<'_> {
             settings.update(format!("\n{left} {right}"));
         }
 
-        let bpe_settings = BpeSettings {
-            ignore_merges: pre_tokenizer.ignore_merges,
-            ..BpeSettings::default()
-        };
-        let bpe = pipeline::bpe(&vocabulary, merges, &bpe_settings)
-            .map_err(|problem| self.malformed(problem))?;
+        let bpe_settings = BpeSettings { ignore_merges: pre_tokenizer.ignore_merges, ..BpeSettings::default() };
+        let bpe = pipeline::bpe(&vocabulary, merges, &bpe_settings).map_err(|problem| self.malformed(problem))?;
         let words = Words {
-            steps: pre_tokenizer
-                .steps()
-                .map_err(|problem| self.malformed(problem))?,
+            steps: pre_tokenizer.steps().map_err(|problem| self.malformed(problem))?,
             unprefixed: None,
             prefix: Prefix::First,
             speller: Speller::Bpe(bpe),
         };
         let surface = Surface::ByteLevel;
-        self.parts(
-            vocabulary,
-            added,
-            Pipeline::Words(Box::new(words)),
-            surface,
-            pre_tokenizer.adds_bos,
-            settings,
-        )
+        self.parts(vocabulary, added, Pipeline::Words(Box::new(words)), surface, pre_tokenizer.adds_bos, settings)
     }
 
     fn sentence_piece(self) -> Result<Parts, TokenizerError> {
         let (vocabulary, added) = self.vocabulary(Some(0))?;
-        let scores = self.gguf.require(
-            "tokenizer.ggml.scores",
-            "an array of floats",
-            Value::as_f32s,
-        )?;
+        let scores = self.gguf.require("tokenizer.ggml.scores", "an array of floats", Value::as_f32s)?;
         if scores.len() != vocabulary.len() {
-            let problem = format!(
-                "there are {} tokens and {} scores",
-                vocabulary.len(),
-                scores.len()
-            );
+            let problem = format!("there are {} tokens and {} scores", vocabulary.len(), scores.len());
             return Err(self.malformed(problem));
         }
-        let adds_prefix = self
-            .gguf
-            .optional(
-                "tokenizer.ggml.add_space_prefix",
-                "a boolean",
-                Value::as_bool,
-            )?
-            .unwrap_or(true);
+        let adds_prefix =
+            self.gguf.optional("tokenizer.ggml.add_space_prefix", "a boolean", Value::as_bool)?.unwrap_or(true);
 
         let mut settings = Sha256::new();
         settings.update(b"madrigal tokenizer 1, gguf sentencepiece\n");
@@ -136,17 +98,9 @@ impl Source<'_> {
             settings.update(score.to_le_bytes());
         }
 
-        let spm = Spm::new(&vocabulary, &scores, adds_prefix)
-            .map_err(|problem| self.malformed(problem))?;
+        let spm = Spm::new(&vocabulary, &scores, adds_prefix).map_err(|problem| self.malformed(problem))?;
         let surface = Surface::SentencePiece { strip: adds_prefix };
-        self.parts(
-            vocabulary,
-            added,
-            Pipeline::SentencePiece(spm),
-            surface,
-            true,
-            settings,
-        )
+        self.parts(vocabulary, added, Pipeline::SentencePiece(spm), surface, true, settings)
     }
 
     fn parts(
@@ -162,43 +116,22 @@ impl Source<'_> {
         let bos = self.id("bos", count)?;
         let eos = self.id("eos", count)?;
         let adds = |key, default| -> Result<bool, TokenizerError> {
-            Ok(self
-                .gguf
-                .optional(key, "a boolean", Value::as_bool)?
-                .unwrap_or(default))
+            Ok(self.gguf.optional(key, "a boolean", Value::as_bool)?.unwrap_or(default))
         };
         let adds_bos = adds("tokenizer.ggml.add_bos_token", adds_bos && bos.is_some())?;
         let adds_eos = adds("tokenizer.ggml.add_eos_token", false)?;
-        let frame = Frame {
-            before: self.framing(adds_bos, "bos", bos)?,
-            after: self.framing(adds_eos, "eos", eos)?,
-        };
+        let frame = Frame { before: self.framing(adds_bos, "bos", bos)?, after: self.framing(adds_eos, "eos", eos)? };
 
         let mut own_eos: Vec<u32> = eos.into_iter().collect();
         for role in ["eot", "eom"] {
             own_eos.extend(self.id(role, count)?);
         }
         let special = special_tokens(self.gguf)?;
-        Ok(Parts {
-            vocabulary,
-            added,
-            pipeline,
-            surface,
-            frame,
-            bos,
-            eos: own_eos,
-            special,
-            settings,
-        })
+        Ok(Parts { vocabulary, added, pipeline, surface, frame, bos, eos: own_eos, special, settings })
     }
 
     /// What stands before or after a text: the role's token where the file wants it.
-    fn framing(
-        self,
-        wanted: bool,
-        role: &str,
-        id: Option<u32>,
-    ) -> Result<Vec<u32>, TokenizerError> {
+    fn framing(self, wanted: bool, role: &str, id: Option<u32>) -> Result<Vec<u32>, TokenizerError> {
         match (wanted, id) {
             (false, _) => Ok(Vec::new()),
             (true, Some(id)) => Ok(vec![id]),
@@ -214,15 +147,9 @@ impl Source<'_> {
         let key = id_key(role);
         let id = self.gguf.optional(&key, "an id", Value::as_u32)?;
         if let Some(id) = id.filter(|&id| id as usize >= count) {
-            return Err(self.malformed(format!(
-                "key `{key}` names the id {id}, there are {count} tokens"
-            )));
+            return Err(self.malformed(format!("key `{key}` names the id {id}, there are {count} tokens")));
         }
-        let sentence_piece = self
-            .gguf
-            .get("tokenizer.ggml.model")
-            .and_then(Value::as_str)
-            == Some("llama");
+        let sentence_piece = self.gguf.get("tokenizer.ggml.model").and_then(Value::as_str) == Some("llama");
         Ok(id
             .or(match role {
                 "unk" if sentence_piece => Some(0),
@@ -235,43 +162,27 @@ impl Source<'_> {
 
     /// The tokens, and those of them that are found in text only on request.
     fn vocabulary(self, unknown: Option<u32>) -> Result<(Vocabulary, AddedTokens), TokenizerError> {
-        let texts = self.gguf.require(
-            "tokenizer.ggml.tokens",
-            "an array of texts",
-            Value::as_strings,
-        )?;
+        let texts = self.gguf.require("tokenizer.ggml.tokens", "an array of texts", Value::as_strings)?;
         let kinds = self
             .gguf
-            .optional(
-                "tokenizer.ggml.token_type",
-                "an array of integers",
-                Value::as_u32s,
-            )?
+            .optional("tokenizer.ggml.token_type", "an array of integers", Value::as_u32s)?
             .unwrap_or_default();
         if texts.is_empty() {
             return Err(self.malformed("the vocabulary is empty".to_owned()));
         }
         if !kinds.is_empty() && kinds.len() != texts.len() {
-            let problem = format!(
-                "there are {} tokens and {} token types",
-                texts.len(),
-                kinds.len()
-            );
+            let problem = format!("there are {} tokens and {} token types", texts.len(), kinds.len());
             return Err(self.malformed(problem));
         }
         let mut vocabulary = Vocabulary::new();
         for (id, text) in (0..).zip(texts.iter()) {
             let kind = self.kind(id, text, kinds.get(id as usize).copied())?;
-            vocabulary
-                .insert(id, text, kind)
-                .map_err(|problem| self.malformed(problem))?;
+            vocabulary.insert(id, text, kind).map_err(|problem| self.malformed(problem))?;
         }
         // Some converters leave these as ordinary tokens; text must not become them either.
         for role in ["bos", "eos", "eot", "eom"] {
             if let Some(id) = self.id(role, vocabulary.len())?
-                && vocabulary
-                    .get(id)
-                    .is_some_and(|token| token.kind == Kind::Normal && token.text.len() > 1)
+                && vocabulary.get(id).is_some_and(|token| token.kind == Kind::Normal && token.text.len() > 1)
             {
                 vocabulary.set_kind(id, Kind::Control);
             }
@@ -295,11 +206,9 @@ impl Source<'_> {
             Some(3) => Kind::Control,
             Some(4) => Kind::Added,
             Some(0 | 5) => Kind::Unused,
-            Some(6) => Kind::byte_of(text).map(Kind::Byte).ok_or_else(|| {
-                self.malformed(format!(
-                    "token {id} (`{text}`) is marked as a byte and names none"
-                ))
-            })?,
+            Some(6) => Kind::byte_of(text)
+                .map(Kind::Byte)
+                .ok_or_else(|| self.malformed(format!("token {id} (`{text}`) is marked as a byte and names none")))?,
             Some(other) => {
                 return Err(self.malformed(format!("token {id} has the unknown type {other}")));
             }
@@ -307,43 +216,27 @@ impl Source<'_> {
     }
 
     fn merges(self) -> Result<Vec<(String, String)>, TokenizerError> {
-        let lines = self.gguf.require(
-            "tokenizer.ggml.merges",
-            "an array of texts",
-            Value::as_strings,
-        )?;
+        let lines = self.gguf.require("tokenizer.ggml.merges", "an array of texts", Value::as_strings)?;
         lines
             .iter()
             .enumerate()
             .map(|(index, line)| {
                 // A token may itself begin with a space, never with two.
-                let at = line
-                    .char_indices()
-                    .skip(1)
-                    .find(|&(_, character)| character == ' ')
-                    .map(|(at, _)| at);
+                let at = line.char_indices().skip(1).find(|&(_, character)| character == ' ').map(|(at, _)| at);
                 at.map(|at| (line[..at].to_owned(), line[at + 1..].to_owned()))
                     .filter(|(_, right)| !right.is_empty())
                     .ok_or_else(|| {
-                        self.malformed(format!(
-                            "merge {index} (`{line}`) is not two tokens with a space between"
-                        ))
+                        self.malformed(format!("merge {index} (`{line}`) is not two tokens with a space between"))
                     })
             })
             .collect()
     }
 
     fn malformed(self, problem: String) -> TokenizerError {
-        TokenizerError::Malformed {
-            path: self.gguf.path().to_owned(),
-            problem,
-        }
+        TokenizerError::Malformed { path: self.gguf.path().to_owned(), problem }
     }
 
     fn unsupported(self, what: String) -> TokenizerError {
-        TokenizerError::Unsupported {
-            path: self.gguf.path().to_owned(),
-            what,
-        }
+        TokenizerError::Unsupported { path: self.gguf.path().to_owned(), what }
     }
 }

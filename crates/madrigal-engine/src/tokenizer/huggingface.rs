@@ -125,17 +125,14 @@ impl Reader<'_> {
         bos: Option<u32>,
         eos: Option<u32>,
     ) -> Result<(), TokenizerError> {
-        let sides = [
-            ("bos", configs.adds_bos, bos, &mut frame.before),
-            ("eos", configs.adds_eos, eos, &mut frame.after),
-        ];
+        let sides =
+            [("bos", configs.adds_bos, bos, &mut frame.before), ("eos", configs.adds_eos, eos, &mut frame.after)];
         for (role, adds, id, ids) in sides {
             match (adds, id) {
                 (Some(true), Some(id)) if !ids.contains(&id) => ids.insert(0, id),
                 (Some(true), None) => {
-                    let problem = format!(
-                        "tokenizer_config.json asks for `add_{role}_token` and names no `{role}_token`"
-                    );
+                    let problem =
+                        format!("tokenizer_config.json asks for `add_{role}_token` and names no `{role}_token`");
                     return Err(self.malformed(problem));
                 }
                 (Some(false), Some(id)) => ids.retain(|&other| other != id),
@@ -154,39 +151,27 @@ impl Reader<'_> {
     ) -> Result<(Vocabulary, AddedTokens), TokenizerError> {
         let kind = model.get("type").and_then(Value::as_str).unwrap_or("BPE");
         if !matches!(kind, "BPE" | "WordPiece") {
-            return Err(self.unsupported(format!(
-                "the tokenizer model `{kind}` (supported: BPE, WordPiece)"
-            )));
+            return Err(self.unsupported(format!("the tokenizer model `{kind}` (supported: BPE, WordPiece)")));
         }
         let pieces = model
             .get("vocab")
             .and_then(Value::as_object)
-            .ok_or_else(|| {
-                self.malformed("`model.vocab` is no map from texts to ids".to_owned())
-            })?;
+            .ok_or_else(|| self.malformed("`model.vocab` is no map from texts to ids".to_owned()))?;
         if entries.len() > MAX_ADDED_TOKENS {
-            return Err(self.malformed(format!(
-                "it has {} added tokens, more than {MAX_ADDED_TOKENS}",
-                entries.len()
-            )));
+            return Err(self.malformed(format!("it has {} added tokens, more than {MAX_ADDED_TOKENS}", entries.len())));
         }
         let mut vocabulary = Vocabulary::new();
         for (text, id) in pieces {
             let id = self.id(
                 text,
-                id.as_u64().ok_or_else(|| {
-                    self.malformed(format!(
-                        "`model.vocab` gives the token `{text}` the id {id}"
-                    ))
-                })?,
+                id.as_u64()
+                    .ok_or_else(|| self.malformed(format!("`model.vocab` gives the token `{text}` the id {id}")))?,
             )?;
             let kind = match (surface, Kind::byte_of(text)) {
                 (Surface::SentencePiece { .. }, Some(byte)) => Kind::Byte(byte),
                 _ => Kind::Normal,
             };
-            vocabulary
-                .insert(id, text, kind)
-                .map_err(|problem| self.malformed(problem))?;
+            vocabulary.insert(id, text, kind).map_err(|problem| self.malformed(problem))?;
         }
         let mut added = Vec::new();
         for entry in entries {
@@ -194,20 +179,12 @@ impl Reader<'_> {
             if entry.content.is_empty() {
                 return Err(self.malformed(format!("the added token {id} has no text")));
             }
-            let kind = if entry.special {
-                Kind::Control
-            } else {
-                Kind::Added
-            };
+            let kind = if entry.special { Kind::Control } else { Kind::Added };
             match vocabulary.id_of(&entry.content) {
-                None => vocabulary
-                    .insert(id, &entry.content, kind)
-                    .map_err(|problem| self.malformed(problem))?,
+                None => vocabulary.insert(id, &entry.content, kind).map_err(|problem| self.malformed(problem))?,
                 Some(other) if other != id => {
-                    let problem = format!(
-                        "the added token `{}` has the id {id}, in `model.vocab` {other}",
-                        entry.content
-                    );
+                    let problem =
+                        format!("the added token `{}` has the id {id}, in `model.vocab` {other}", entry.content);
                     return Err(self.malformed(problem));
                 }
                 // A letter of the alphabet that is listed as added stays a letter: no text could do without it.
@@ -246,11 +223,9 @@ impl Reader<'_> {
             }
         };
         if let Some(text) = &unknown {
-            let id = vocabulary.id_of(text).ok_or_else(|| {
-                self.malformed(format!(
-                    "the unknown token `{text}` is not in the vocabulary"
-                ))
-            })?;
+            let id = vocabulary
+                .id_of(text)
+                .ok_or_else(|| self.malformed(format!("the unknown token `{text}` is not in the vocabulary")))?;
             vocabulary.set_kind(id, Kind::Unknown);
         }
         if model.get("type").and_then(Value::as_str) == Some("WordPiece") {
@@ -262,9 +237,7 @@ impl Reader<'_> {
                 Some(Value::String(text)) if text.is_empty() => {}
                 Some(Value::Number(number)) if number.as_f64() == Some(0.0) => {}
                 Some(other) => {
-                    return Err(
-                        self.unsupported(format!("`model.{setting}` = {other} in tokenizer.json"))
-                    );
+                    return Err(self.unsupported(format!("`model.{setting}` = {other} in tokenizer.json")));
                 }
             }
         }
@@ -279,9 +252,7 @@ impl Reader<'_> {
         for (left, right) in &merges {
             settings.update(format!("\n{left} {right}"));
         }
-        pipeline::bpe(vocabulary, merges, &bpe_settings)
-            .map(Speller::Bpe)
-            .map_err(|problem| self.malformed(problem))
+        pipeline::bpe(vocabulary, merges, &bpe_settings).map(Speller::Bpe).map_err(|problem| self.malformed(problem))
     }
 
     fn word_piece(
@@ -291,12 +262,8 @@ impl Reader<'_> {
         unknown: Option<String>,
         settings: &mut Sha256,
     ) -> Result<Speller, TokenizerError> {
-        let unknown =
-            unknown.ok_or_else(|| self.malformed("`model.unk_token` is missing".to_owned()))?;
-        let prefix = model
-            .get("continuing_subword_prefix")
-            .and_then(Value::as_str)
-            .unwrap_or("##");
+        let unknown = unknown.ok_or_else(|| self.malformed("`model.unk_token` is missing".to_owned()))?;
+        let prefix = model.get("continuing_subword_prefix").and_then(Value::as_str).unwrap_or("##");
         let longest = match model.get("max_input_chars_per_word") {
             None => 100,
             Some(number) => number
@@ -304,9 +271,7 @@ impl Reader<'_> {
                 .and_then(|number| usize::try_from(number).ok())
                 // The work per word grows with its square.
                 .filter(|&number| number <= 1000)
-                .ok_or_else(|| {
-                    self.malformed(format!("`model.max_input_chars_per_word` is {number}"))
-                })?,
+                .ok_or_else(|| self.malformed(format!("`model.max_input_chars_per_word` is {number}")))?,
         };
         settings.update(format!("{unknown}\n{prefix}\n{longest}\n"));
         let vocab: Vocab = vocabulary
@@ -333,24 +298,16 @@ impl Reader<'_> {
         for (index, merge) in merges.iter().enumerate() {
             let pair = match merge {
                 Value::String(line) if index == 0 && line.starts_with("#version") => continue,
-                Value::String(line) => line
-                    .split_once(' ')
-                    .filter(|(_, right)| !right.contains(' ')),
+                Value::String(line) => line.split_once(' ').filter(|(_, right)| !right.contains(' ')),
                 Value::Array(parts) => match parts.as_slice() {
-                    [Value::String(left), Value::String(right)] => {
-                        Some((left.as_str(), right.as_str()))
-                    }
+                    [Value::String(left), Value::String(right)] => Some((left.as_str(), right.as_str())),
                     _ => None,
                 },
                 _ => None,
             };
             let (left, right) = pair
                 .filter(|(left, right)| !left.is_empty() && !right.is_empty())
-                .ok_or_else(|| {
-                    self.malformed(format!(
-                        "`model.merges[{index}]` ({merge}) is no pair of tokens"
-                    ))
-                })?;
+                .ok_or_else(|| self.malformed(format!("`model.merges[{index}]` ({merge}) is no pair of tokens")))?;
             pairs.push((left.to_owned(), right.to_owned()));
         }
         Ok(pairs)
@@ -365,17 +322,11 @@ impl Reader<'_> {
     }
 
     pub(super) fn malformed(self, problem: String) -> TokenizerError {
-        TokenizerError::Malformed {
-            path: self.path.to_owned(),
-            problem,
-        }
+        TokenizerError::Malformed { path: self.path.to_owned(), problem }
     }
 
     pub(super) fn unsupported(self, what: String) -> TokenizerError {
-        TokenizerError::Unsupported {
-            path: self.path.to_owned(),
-            what,
-        }
+        TokenizerError::Unsupported { path: self.path.to_owned(), what }
     }
 }
 
@@ -388,21 +339,13 @@ fn is_letter(surface: &Surface, text: &str) -> bool {
 
 /// Reads a file that must not be larger than `limit`.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, TokenizerError> {
-    let failed = |source| TokenizerError::Open {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| TokenizerError::Open { path: path.to_owned(), source };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
         let problem = format!("it is larger than {limit} bytes");
-        return Err(TokenizerError::Malformed {
-            path: path.to_owned(),
-            problem,
-        });
+        return Err(TokenizerError::Malformed { path: path.to_owned(), problem });
     }
     Ok(bytes)
 }

@@ -9,9 +9,7 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::{
-    Model, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-};
+use tokenizers::{Model, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::error::EncodeError;
 use super::spm::Spm;
@@ -80,13 +78,7 @@ impl Pipeline {
 }
 
 impl Words {
-    fn encode(
-        &self,
-        text: &str,
-        start: usize,
-        continues: bool,
-        ids: &mut Vec<u32>,
-    ) -> Result<(), EncodeError> {
+    fn encode(&self, text: &str, start: usize, continues: bool, ids: &mut Vec<u32>) -> Result<(), EncodeError> {
         check_white_space(text)?;
         let prefixed = !continues && (self.prefix == Prefix::Each || start == 0);
         let steps = match &self.unprefixed {
@@ -95,9 +87,7 @@ impl Words {
         };
         let mut words = PreTokenizedString::from(text);
         if let Some(normalizer) = &steps.normalizer {
-            words
-                .normalize(|text| normalizer.normalize(text))
-                .map_err(rules)?;
+            words.normalize(|text| normalizer.normalize(text)).map_err(rules)?;
         }
         if let Some(pre_tokenizer) = &steps.pre_tokenizer {
             pre_tokenizer.pre_tokenize(&mut words).map_err(rules)?;
@@ -117,43 +107,26 @@ impl Speller {
         };
         let tokens = tokens.map_err(rules)?;
         // The crate leaves out what has no token; a text that loses characters is an error here.
-        let covered: usize = tokens
-            .iter()
-            .map(|token| token.offsets.1 - token.offsets.0)
-            .sum();
+        let covered: usize = tokens.iter().map(|token| token.offsets.1 - token.offsets.0).sum();
         if covered < word.len() {
-            return Err(EncodeError::NoToken {
-                piece: word.to_owned(),
-            });
+            return Err(EncodeError::NoToken { piece: word.to_owned() });
         }
         ids.extend(tokens.iter().map(|token| token.id));
         Ok(())
     }
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the form that `map_err` wants"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` wants")]
 fn rules(error: Box<dyn std::error::Error + Send + Sync>) -> EncodeError {
-    EncodeError::Rules {
-        problem: error.to_string(),
-    }
+    EncodeError::Rules { problem: error.to_string() }
 }
 
 fn check_white_space(text: &str) -> Result<(), EncodeError> {
     let mut run = 0;
     for character in text.chars() {
-        run = if character.is_whitespace() {
-            run + 1
-        } else {
-            0
-        };
+        run = if character.is_whitespace() { run + 1 } else { 0 };
         if run > MAX_WHITE_SPACE {
-            return Err(EncodeError::WhiteSpace {
-                length: run,
-                limit: MAX_WHITE_SPACE,
-            });
+            return Err(EncodeError::WhiteSpace { length: run, limit: MAX_WHITE_SPACE });
         }
     }
     Ok(())
@@ -186,9 +159,7 @@ pub(super) fn bpe(
             Kind::Normal => true,
             Kind::Byte(_) => settings.byte_fallback,
             Kind::Unused => false,
-            Kind::Unknown | Kind::Control | Kind::Added => {
-                settings.unknown.as_deref() == Some(&*token.text)
-            }
+            Kind::Unknown | Kind::Control | Kind::Added => settings.unknown.as_deref() == Some(&*token.text),
         };
         if wanted {
             vocab.insert(token.text.to_string(), id);
@@ -197,9 +168,7 @@ pub(super) fn bpe(
     if let Some(unknown) = &settings.unknown
         && !vocab.contains_key(unknown)
     {
-        return Err(format!(
-            "the unknown token `{unknown}` is not in the vocabulary"
-        ));
+        return Err(format!("the unknown token `{unknown}` is not in the vocabulary"));
     }
     let mut kept = Vec::with_capacity(merges.len());
     let mut seen = HashSet::new();

@@ -15,13 +15,15 @@ use super::pipeline::Steps;
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 const CJK: &str = "[一-龥\u{3040}-ゟ゠-ヿ]+";
-const SEED_CODER: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
+const SEED_CODER: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +39,7 @@ pub(super) struct PreTokenizer {
 }
 
 const fn words(patterns: &'static [&'static str]) -> PreTokenizer {
-    PreTokenizer {
-        patterns,
-        nfc: false,
-        ignore_merges: false,
-        adds_bos: false,
-    }
+    PreTokenizer { patterns, nfc: false, ignore_merges: false, adds_bos: false }
 }
 
 impl PreTokenizer {
@@ -52,26 +49,14 @@ impl PreTokenizer {
             "gpt-2" | "phi-2" | "gigachat" => words(&[GPT2]),
             // llama.cpp's stand-in for files whose converter did not know the model.
             "default" => words(&[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"]),
-            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" => PreTokenizer {
-                ignore_merges: true,
-                adds_bos: true,
-                ..words(&[LLAMA3])
-            },
+            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" => {
+                PreTokenizer { ignore_merges: true, adds_bos: true, ..words(&[LLAMA3]) }
+            }
             "dbrx" | "smaug-bpe" | "glm4" | "chatglm-bpe" => words(&[LLAMA3]),
-            "qwen2" | "deepseek-r1-qwen" | "megrez" => PreTokenizer {
-                nfc: true,
-                ..words(&[QWEN2])
-            },
-            "qwen35" => PreTokenizer {
-                nfc: true,
-                ..words(&[QWEN35])
-            },
+            "qwen2" | "deepseek-r1-qwen" | "megrez" => PreTokenizer { nfc: true, ..words(&[QWEN2]) },
+            "qwen35" => PreTokenizer { nfc: true, ..words(&[QWEN35]) },
             "gpt-4o" | "o200k" | "llama4" => words(&[O200K]),
-            "tekken" => PreTokenizer {
-                ignore_merges: true,
-                adds_bos: true,
-                ..words(&[TEKKEN])
-            },
+            "tekken" => PreTokenizer { ignore_merges: true, adds_bos: true, ..words(&[TEKKEN]) },
             "deepseek-v3" => words(&[r"\p{N}{1,3}", CJK, DEEPSEEK3]),
             "smollm" | "starcoder" | "refact" => words(&[r"\p{N}", GPT2]),
             "falcon" => words(&[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"]),
@@ -88,9 +73,7 @@ impl PreTokenizer {
                 .map_err(|error| error.to_string())?;
             cuts.push(PreTokenizerWrapper::Split(split));
         }
-        cuts.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(
-            false, true, false,
-        )));
+        cuts.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)));
         Ok(Steps {
             normalizer: self.nfc.then_some(NormalizerWrapper::NFC(NFC)),
             pre_tokenizer: Some(PreTokenizerWrapper::Sequence(Sequence::new(cuts))),

@@ -34,9 +34,7 @@ impl SpecialTokens {
             ("cls_token", &self.cls),
             ("mask_token", &self.mask),
         ];
-        roles
-            .into_iter()
-            .filter_map(|(name, text)| text.as_deref().map(|text| (name, text)))
+        roles.into_iter().filter_map(|(name, text)| text.as_deref().map(|text| (name, text)))
     }
 
     /// The roles in the order of [`SpecialTokens::iter`], with the word that GGUF keys and `tokenizer_config.json`
@@ -73,18 +71,12 @@ const ENDS: [&str; 11] = [
 /// The ids that end a generation: the model's own first, then the well-known ones.
 pub(super) fn end_of_generation(vocabulary: &Vocabulary, own: &[u32]) -> Vec<u32> {
     // In the harmony format (gpt-oss) `<|end|>` closes a message that another one may follow.
-    let harmony = ["<|return|>", "<|call|>"]
-        .iter()
-        .all(|text| vocabulary.id_of(text).is_some());
+    let harmony = ["<|return|>", "<|call|>"].iter().all(|text| vocabulary.id_of(text).is_some());
     let known = ENDS
         .iter()
         .filter(|text| !(harmony && **text == "<|end|>"))
         .filter_map(|text| vocabulary.id_of(text))
-        .filter(|&id| {
-            vocabulary
-                .get(id)
-                .is_some_and(|token| token.kind.is_control())
-        });
+        .filter(|&id| vocabulary.get(id).is_some_and(|token| token.kind.is_control()));
     let mut ids = Vec::new();
     for id in own.iter().copied().chain(known) {
         if !ids.contains(&id) {

@@ -49,11 +49,7 @@ struct Pair {
 
 impl Spm {
     /// `scores` has one score for every id.
-    pub(super) fn new(
-        vocabulary: &Vocabulary,
-        scores: &[f32],
-        adds_prefix: bool,
-    ) -> Result<Self, String> {
+    pub(super) fn new(vocabulary: &Vocabulary, scores: &[f32], adds_prefix: bool) -> Result<Self, String> {
         let mut pieces = HashMap::new();
         let mut bytes: HashMap<u8, u32> = HashMap::new();
         let mut unknown = None;
@@ -66,14 +62,7 @@ impl Spm {
                 Kind::Normal | Kind::Unused => {
                     let unused = token.kind == Kind::Unused;
                     // Adding zero turns -0 into 0: equal scores must compare as equal.
-                    pieces.insert(
-                        token.text.clone(),
-                        Piece {
-                            id,
-                            score: score + 0.0,
-                            unused,
-                        },
-                    );
+                    pieces.insert(token.text.clone(), Piece { id, score: score + 0.0, unused });
                 }
                 Kind::Byte(byte) => {
                     bytes.insert(byte, id);
@@ -82,49 +71,25 @@ impl Spm {
                 Kind::Control | Kind::Added => {}
             }
         }
-        let bytes = (0..=u8::MAX)
-            .map(|byte| bytes.get(&byte).copied())
-            .collect::<Option<Vec<_>>>();
+        let bytes = (0..=u8::MAX).map(|byte| bytes.get(&byte).copied()).collect::<Option<Vec<_>>>();
         let bytes = bytes.and_then(|ids| <Box<[u32; 256]>>::try_from(ids).ok());
-        let longest_piece = pieces
-            .keys()
-            .map(|text| text.len())
-            .max()
-            .unwrap_or_default();
-        Ok(Self {
-            pieces,
-            longest_piece,
-            bytes,
-            unknown,
-            adds_prefix,
-        })
+        let longest_piece = pieces.keys().map(|text| text.len()).max().unwrap_or_default();
+        Ok(Self { pieces, longest_piece, bytes, unknown, adds_prefix })
     }
 
     /// Appends the ids of a text; `prefixed` puts the dummy space before it.
-    pub(super) fn encode(
-        &self,
-        text: &str,
-        prefixed: bool,
-        ids: &mut Vec<u32>,
-    ) -> Result<(), EncodeError> {
+    pub(super) fn encode(&self, text: &str, prefixed: bool, ids: &mut Vec<u32>) -> Result<(), EncodeError> {
         let mut escaped = String::with_capacity(text.len() + 3);
         if prefixed {
             escaped.push('▁');
         }
-        escaped.extend(
-            text.chars()
-                .map(|character| if character == ' ' { '▁' } else { character }),
-        );
+        escaped.extend(text.chars().map(|character| if character == ' ' { '▁' } else { character }));
 
         let mut unused = HashMap::new();
         let symbols = self.merge(&escaped, &mut unused);
         let mut next = (!symbols.is_empty()).then_some(0);
         while let Some(symbol) = next.and_then(|index| symbols.get(index)) {
-            self.emit(
-                &escaped[symbol.start..symbol.start + symbol.len],
-                &unused,
-                ids,
-            )?;
+            self.emit(&escaped[symbol.start..symbol.start + symbol.len], &unused, ids)?;
             next = symbol.next;
         }
         Ok(())
@@ -132,11 +97,7 @@ impl Spm {
 
     /// Merges the characters of `text` until no two neighbours make a piece. Remembers in `unused` how the pieces that
     /// must be taken apart again were made.
-    fn merge<'a>(
-        &self,
-        text: &'a str,
-        unused: &mut HashMap<&'a str, (&'a str, &'a str)>,
-    ) -> Vec<Symbol> {
+    fn merge<'a>(&self, text: &'a str, unused: &mut HashMap<&'a str, (&'a str, &'a str)>) -> Vec<Symbol> {
         let mut symbols = characters(text);
         let mut pairs = BinaryHeap::new();
         for right in 1..symbols.len() {
@@ -179,21 +140,11 @@ impl Spm {
         if piece.unused {
             unused.insert(joined, joined.split_at(first.len));
         }
-        Some(Pair {
-            score: piece.score,
-            left,
-            right,
-            len,
-        })
+        Some(Pair { score: piece.score, left, right, len })
     }
 
     /// Appends the ids of a stretch that was not merged further.
-    fn emit(
-        &self,
-        stretch: &str,
-        unused: &HashMap<&str, (&str, &str)>,
-        ids: &mut Vec<u32>,
-    ) -> Result<(), EncodeError> {
+    fn emit(&self, stretch: &str, unused: &HashMap<&str, (&str, &str)>, ids: &mut Vec<u32>) -> Result<(), EncodeError> {
         let mut open = vec![stretch];
         while let Some(part) = open.pop() {
             match (self.pieces.get(part), unused.get(part)) {
@@ -212,9 +163,7 @@ impl Spm {
             (Some(bytes), _) => ids.extend(part.bytes().map(|byte| bytes[usize::from(byte)])),
             (None, Some(unknown)) => ids.push(unknown),
             (None, None) => {
-                return Err(EncodeError::NoToken {
-                    piece: part.to_owned(),
-                });
+                return Err(EncodeError::NoToken { piece: part.to_owned() });
             }
         }
         Ok(())
@@ -241,10 +190,7 @@ fn characters(text: &str) -> Vec<Symbol> {
 impl Ord for Pair {
     /// The greatest is merged first: the best score, on a tie the leftmost.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.score
-            .total_cmp(&other.score)
-            .then(other.left.cmp(&self.left))
-            .then(self.len.cmp(&other.len))
+        self.score.total_cmp(&other.score).then(other.left.cmp(&self.left)).then(self.len.cmp(&other.len))
     }
 }
 

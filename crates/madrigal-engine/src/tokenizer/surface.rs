@@ -49,15 +49,13 @@ impl Surface {
             (Kind::Normal | Kind::Unused, Self::SentencePiece { .. }) => {
                 bytes.extend_from_slice(text.replace('▁', " ").as_bytes());
             }
-            (Kind::Normal | Kind::Unused, Self::WordPiece { prefix }) => {
-                match text.strip_prefix(prefix.as_str()) {
-                    Some(inside) => bytes.extend_from_slice(inside.as_bytes()),
-                    None => {
-                        bytes.push(b' ');
-                        bytes.extend_from_slice(text.as_bytes());
-                    }
+            (Kind::Normal | Kind::Unused, Self::WordPiece { prefix }) => match text.strip_prefix(prefix.as_str()) {
+                Some(inside) => bytes.extend_from_slice(inside.as_bytes()),
+                None => {
+                    bytes.push(b' ');
+                    bytes.extend_from_slice(text.as_bytes());
                 }
-            }
+            },
         }
     }
 }

@@ -67,18 +67,13 @@ impl Kind {
 
 impl Vocabulary {
     pub(super) fn new() -> Self {
-        Self {
-            tokens: Vec::new(),
-            ids: HashMap::new(),
-        }
+        Self { tokens: Vec::new(), ids: HashMap::new() }
     }
 
     /// Adds a token; the error says what it collides with.
     pub(super) fn insert(&mut self, id: u32, text: &str, kind: Kind) -> Result<(), String> {
         if id > MAX_ID {
-            return Err(format!(
-                "token `{text}` has the id {id}, more than {MAX_ID}"
-            ));
+            return Err(format!("token `{text}` has the id {id}, more than {MAX_ID}"));
         }
         if let Some(other) = self.ids.get(text) {
             return Err(format!("token `{text}` has two ids, {other} and {id}"));
@@ -88,15 +83,9 @@ impl Vocabulary {
             self.tokens.resize_with(index + 1, || None);
         }
         if let Some(other) = &self.tokens[index] {
-            return Err(format!(
-                "id {id} stands for two tokens, `{}` and `{text}`",
-                other.text
-            ));
+            return Err(format!("id {id} stands for two tokens, `{}` and `{text}`", other.text));
         }
-        self.tokens[index] = Some(Token {
-            text: text.into(),
-            kind,
-        });
+        self.tokens[index] = Some(Token { text: text.into(), kind });
         self.ids.insert(text.into(), id);
         Ok(())
     }
@@ -123,9 +112,7 @@ impl Vocabulary {
 
     /// Every token with its id, in the order of ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Token)> {
-        (0..)
-            .zip(&self.tokens)
-            .filter_map(|(id, token)| token.as_ref().map(|token| (id, token)))
+        (0..).zip(&self.tokens).filter_map(|(id, token)| token.as_ref().map(|token| (id, token)))
     }
 
     /// Feeds every token to `hasher`, so that two vocabularies hash alike only if they are alike.

@@ -49,11 +49,7 @@ impl Configs {
     }
 
     /// The id that begins a text.
-    pub(super) fn bos(
-        &self,
-        reader: Reader<'_>,
-        vocabulary: &Vocabulary,
-    ) -> Result<Option<u32>, TokenizerError> {
+    pub(super) fn bos(&self, reader: Reader<'_>, vocabulary: &Vocabulary) -> Result<Option<u32>, TokenizerError> {
         if let Some(text) = &self.special.bos {
             return named(reader, vocabulary, "bos", text).map(Some);
         }
@@ -62,11 +58,7 @@ impl Configs {
     }
 
     /// The ids that end a text or a turn, the tokenizer's own EOS first.
-    pub(super) fn eos(
-        &self,
-        reader: Reader<'_>,
-        vocabulary: &Vocabulary,
-    ) -> Result<Vec<u32>, TokenizerError> {
+    pub(super) fn eos(&self, reader: Reader<'_>, vocabulary: &Vocabulary) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = Vec::new();
         if let Some(text) = &self.special.eos {
             ids.push(named(reader, vocabulary, "eos", text)?);
@@ -77,12 +69,7 @@ impl Configs {
 
     /// The ids under `key` in `generation_config.json`, else in `config.json`. Those files may be older than the
     /// vocabulary: ids that it does not have end nothing and are left out.
-    fn configured(
-        &self,
-        reader: Reader<'_>,
-        vocabulary: &Vocabulary,
-        key: &str,
-    ) -> Result<Vec<u32>, TokenizerError> {
+    fn configured(&self, reader: Reader<'_>, vocabulary: &Vocabulary, key: &str) -> Result<Vec<u32>, TokenizerError> {
         let value = [&self.generation, &self.model]
             .into_iter()
             .filter_map(|config| config.as_ref()?.get(key))
@@ -96,52 +83,35 @@ impl Configs {
             .iter()
             .map(|value| value.as_u64())
             .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| {
-                reader.malformed(format!(
-                    "`{key}` in the configuration beside it holds no id"
-                ))
-            })?;
+            .ok_or_else(|| reader.malformed(format!("`{key}` in the configuration beside it holds no id")))?;
         let known = ids.into_iter().filter_map(|id| u32::try_from(id).ok());
         Ok(known.filter(|&id| vocabulary.get(id).is_some()).collect())
     }
 }
 
-fn named(
-    reader: Reader<'_>,
-    vocabulary: &Vocabulary,
-    role: &str,
-    text: &str,
-) -> Result<u32, TokenizerError> {
+fn named(reader: Reader<'_>, vocabulary: &Vocabulary, role: &str, text: &str) -> Result<u32, TokenizerError> {
     vocabulary.id_of(text).ok_or_else(|| {
-        reader.malformed(format!(
-            "tokenizer_config.json names the {role}_token `{text}`, which is not in the vocabulary"
-        ))
+        reader
+            .malformed(format!("tokenizer_config.json names the {role}_token `{text}`, which is not in the vocabulary"))
     })
 }
 
 /// A special token is a text, or an object that holds it.
 fn token_text(value: &Value) -> Option<String> {
-    value
-        .as_str()
-        .or_else(|| value.get("content")?.as_str())
-        .map(str::to_owned)
+    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
 }
 
 /// A JSON file that may be absent.
 fn read(path: &Path) -> Result<Option<Value>, TokenizerError> {
     let bytes = match read_bounded(path, MAX_CONFIG_BYTES) {
         Ok(bytes) => bytes,
-        Err(TokenizerError::Open { source, .. })
-            if source.kind() == std::io::ErrorKind::NotFound =>
-        {
+        Err(TokenizerError::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|error| TokenizerError::Malformed {
-            path: path.to_owned(),
-            problem: format!("it is no JSON: {error}"),
-        })
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| TokenizerError::Malformed {
+        path: path.to_owned(),
+        problem: format!("it is no JSON: {error}"),
+    })
 }

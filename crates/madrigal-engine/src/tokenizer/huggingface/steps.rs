@@ -48,8 +48,7 @@ pub(super) fn read(
     normalizer: Option<Value>,
     pre_tokenizer: Option<Value>,
 ) -> Result<Steps, TokenizerError> {
-    let failed =
-        |part: &str, error: serde_json::Error| reader.malformed(format!("`{part}`: {error}"));
+    let failed = |part: &str, error: serde_json::Error| reader.malformed(format!("`{part}`: {error}"));
     Ok(Steps {
         normalizer: match normalizer {
             None => None,
@@ -62,22 +61,14 @@ pub(super) fn read(
             None => None,
             Some(value) => {
                 check(reader, "pre_tokenizer", &PRE_TOKENIZERS, &value)?;
-                Some(
-                    serde_json::from_value(value)
-                        .map_err(|error| failed("pre_tokenizer", error))?,
-                )
+                Some(serde_json::from_value(value).map_err(|error| failed("pre_tokenizer", error))?)
             }
         },
     })
 }
 
 /// Whether a step and the steps in it are known and of sane sizes.
-fn check(
-    reader: Reader<'_>,
-    part: &str,
-    known: &[&str],
-    step: &Value,
-) -> Result<(), TokenizerError> {
+fn check(reader: Reader<'_>, part: &str, known: &[&str], step: &Value) -> Result<(), TokenizerError> {
     let name = type_of(step).ok_or_else(|| reader.malformed(format!("`{part}` has no `type`")))?;
     if !known.contains(&name) {
         return Err(reader.unsupported(format!("the {part} `{name}` of tokenizer.json")));
@@ -86,8 +77,7 @@ fn check(
         for text in texts(value) {
             let depth = group_depth(text);
             if text.len() > MAX_TEXT_BYTES || depth > MAX_GROUP_DEPTH {
-                let problem =
-                    format!("`{key}` of the {part} `{name}` is too long or nested too deeply");
+                let problem = format!("`{key}` of the {part} `{name}` is too long or nested too deeply");
                 return Err(reader.malformed(problem));
             }
         }
@@ -97,9 +87,7 @@ fn check(
     {
         return Err(reader.malformed(format!("the {part} `{name}` has an empty pattern")));
     }
-    inner(step)
-        .iter()
-        .try_for_each(|step| check(reader, part, known, step))
+    inner(step).iter().try_for_each(|step| check(reader, part, known, step))
 }
 
 fn type_of(step: &Value) -> Option<&str> {
@@ -151,18 +139,13 @@ fn flat(step: &Value) -> Vec<&Value> {
 /// Which stretches of text the steps put a space before.
 pub(super) fn prefix(normalizer: Option<&Value>, pre_tokenizer: Option<&Value>) -> Option<Prefix> {
     let steps = normalizer.into_iter().chain(pre_tokenizer).flat_map(flat);
-    steps
-        .filter_map(step_prefix)
-        .max_by_key(|prefix| *prefix == Prefix::Each)
+    steps.filter_map(step_prefix).max_by_key(|prefix| *prefix == Prefix::Each)
 }
 
 fn step_prefix(step: &Value) -> Option<Prefix> {
     match type_of(step)? {
         "Prepend" => Some(Prefix::Each),
-        "ByteLevel" => step
-            .get("add_prefix_space")?
-            .as_bool()?
-            .then_some(Prefix::Each),
+        "ByteLevel" => step.get("add_prefix_space")?.as_bool()?.then_some(Prefix::Each),
         "Metaspace" => match step.get("prepend_scheme").and_then(Value::as_str) {
             Some("never") => None,
             Some("first") => Some(Prefix::First),
@@ -185,10 +168,7 @@ pub(super) fn without_prefix(mut step: Value) -> Option<Value> {
     }
     for key in ["normalizers", "pretokenizers"] {
         if let Some(Value::Array(steps)) = step.get_mut(key) {
-            *steps = std::mem::take(steps)
-                .into_iter()
-                .filter_map(without_prefix)
-                .collect();
+            *steps = std::mem::take(steps).into_iter().filter_map(without_prefix).collect();
         }
     }
     Some(step)
@@ -212,11 +192,7 @@ pub(super) fn surface(
         match type_of(step) {
             Some("ByteLevel") => return Ok(Surface::ByteLevel),
             Some("WordPiece") => {
-                let prefix = step
-                    .get("prefix")
-                    .and_then(Value::as_str)
-                    .unwrap_or("##")
-                    .to_owned();
+                let prefix = step.get("prefix").and_then(Value::as_str).unwrap_or("##").to_owned();
                 return Ok(Surface::WordPiece { prefix });
             }
             Some("Metaspace") => {
@@ -236,10 +212,7 @@ pub(super) fn surface(
         return Ok(Surface::SentencePiece { strip });
     }
     // Without a decoder the alphabet in which words are spelled tells.
-    let byte_level = pre_tokenizer
-        .into_iter()
-        .flat_map(flat)
-        .any(|step| type_of(step) == Some("ByteLevel"));
+    let byte_level = pre_tokenizer.into_iter().flat_map(flat).any(|step| type_of(step) == Some("ByteLevel"));
     if byte_level {
         return Ok(Surface::ByteLevel);
     }
@@ -260,25 +233,21 @@ pub(super) fn frame(
             Some("BertProcessing" | "RobertaProcessing") => {
                 for (key, ids) in [("cls", &mut frame.before), ("sep", &mut frame.after)] {
                     let id = step.get(key).and_then(|pair| pair.get(1)).and_then(as_id);
-                    let id = id.ok_or_else(|| {
-                        reader.malformed(format!("`post_processor.{key}` names no id"))
-                    })?;
+                    let id = id.ok_or_else(|| reader.malformed(format!("`post_processor.{key}` names no id")))?;
                     ids.push(id);
                 }
             }
             other => {
                 let name = other.unwrap_or("without a type");
-                return Err(
-                    reader.unsupported(format!("the post-processor `{name}` of tokenizer.json"))
-                );
+                return Err(reader.unsupported(format!("the post-processor `{name}` of tokenizer.json")));
             }
         }
     }
     for id in frame.before.iter().chain(&frame.after) {
         if vocabulary.get(*id).is_none() {
-            return Err(reader.malformed(format!(
-                "the post-processor adds the id {id}, which is not in the vocabulary"
-            )));
+            return Err(
+                reader.malformed(format!("the post-processor adds the id {id}, which is not in the vocabulary"))
+            );
         }
     }
     Ok(frame)
@@ -287,40 +256,21 @@ pub(super) fn frame(
 /// A template such as `<s> $A </s>`.
 fn template(reader: Reader<'_>, step: &Value, frame: &mut Frame) -> Result<(), TokenizerError> {
     let malformed = || reader.malformed("`post_processor.single` is no template".to_owned());
-    let pieces = step
-        .get("single")
-        .and_then(Value::as_array)
-        .ok_or_else(malformed)?;
+    let pieces = step.get("single").and_then(Value::as_array).ok_or_else(malformed)?;
     let empty = Map::new();
-    let special = step
-        .get("special_tokens")
-        .and_then(Value::as_object)
-        .unwrap_or(&empty);
+    let special = step.get("special_tokens").and_then(Value::as_object).unwrap_or(&empty);
     let mut seen_text = false;
     for piece in pieces {
         if piece.get("Sequence").is_some() {
             seen_text = true;
             continue;
         }
-        let name = piece
-            .get("SpecialToken")
-            .and_then(|token| token.get("id")?.as_str())
-            .ok_or_else(malformed)?;
-        let ids = special
-            .get(name)
-            .and_then(|token| token.get("ids")?.as_array());
+        let name = piece.get("SpecialToken").and_then(|token| token.get("id")?.as_str()).ok_or_else(malformed)?;
+        let ids = special.get(name).and_then(|token| token.get("ids")?.as_array());
         let ids = ids
             .and_then(|ids| ids.iter().map(as_id).collect::<Option<Vec<_>>>())
-            .ok_or_else(|| {
-                reader.malformed(format!(
-                    "`post_processor.special_tokens` gives no ids for `{name}`"
-                ))
-            })?;
-        let side = if seen_text {
-            &mut frame.after
-        } else {
-            &mut frame.before
-        };
+            .ok_or_else(|| reader.malformed(format!("`post_processor.special_tokens` gives no ids for `{name}`")))?;
+        let side = if seen_text { &mut frame.after } else { &mut frame.before };
         side.extend(ids);
     }
     Ok(())
