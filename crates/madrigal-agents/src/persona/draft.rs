@@ -70,7 +70,7 @@ struct FrontMatter<'a> {
 }
 
 impl PersonaDraft {
-    /// The persona file. [`super::check`] says whether the answers made a good one.
+    /// The persona file. [`super::check()`] says whether the answers made a good one.
     #[must_use]
     pub fn render(&self) -> String {
         let name = one_line(&self.name);

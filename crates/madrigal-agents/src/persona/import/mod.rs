@@ -1,7 +1,7 @@
 //! Character cards (Tavern V1, V2, V3; JSON or PNG) as personas.
 //!
 //! Owns which field of a card goes where in a persona file. Does not own reading the file, nor judging the result:
-//! [`super::check`] does that.
+//! [`super::check()`] does that.
 
 mod card;
 mod embedded;
