@@ -279,9 +279,11 @@ fn parse_tables(reader: &mut Reader<'_>) -> Parsed<(u32, BTreeMap<String, Value>
         .into_iter()
         .map(|row| {
             let at = row.at;
-            row.locate(data_start, alignment, length).map_err(|defect| (at, defect))
+            row.locate(data_start, alignment, length).map(|tensor| (at, tensor)).map_err(|defect| (at, defect))
         })
-        .collect::<Parsed<_>>()?;
+        .collect::<Parsed<Vec<_>>>()?;
+    refuse_overlaps(&tensors)?;
+    let tensors = tensors.into_iter().map(|(_, tensor)| tensor).collect();
     Ok((version, metadata, tensors))
 }
 
@@ -338,6 +340,20 @@ impl TensorRow {
             Err(problem) => Err(Defect::Tensor { name, problem }),
         }
     }
+}
+
+/// No writer lets tensors share bytes. Where they may not, what a model's tensors make a reader allocate stays in
+/// proportion to its file, however many tensors the table names.
+fn refuse_overlaps(tensors: &[(u64, TensorInfo)]) -> Parsed<()> {
+    let mut by_place: Vec<_> = tensors.iter().filter(|(_, tensor)| !tensor.range.is_empty()).collect();
+    by_place.sort_by_key(|(_, tensor)| tensor.range.start);
+    for ((_, before), (at, tensor)) in by_place.iter().zip(by_place.iter().skip(1)) {
+        if tensor.range.start < before.range.end {
+            let problem = format!("its bytes overlap those of tensor `{}`", before.name);
+            return Err((*at, Defect::Tensor { name: tensor.name.clone(), problem }));
+        }
+    }
+    Ok(())
 }
 
 fn byte_range(

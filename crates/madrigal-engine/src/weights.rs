@@ -227,7 +227,8 @@ impl Weights {
     pub fn finish(&self, architecture: &'static str) -> Result<(), WeightsError> {
         let unexpected = self.tensors.keys().find(|name| {
             // Buffers that old checkpoints stored and that are computed from the configuration.
-            !self.taken.contains(*name) && !name.ends_with("rotary_emb.inv_freq")
+            let buffer = self.naming == Naming::HuggingFace && name.ends_with("rotary_emb.inv_freq");
+            !self.taken.contains(*name) && !buffer
         });
         match unexpected {
             None => Ok(()),

@@ -14,6 +14,23 @@ const MAX_BYTES: u64 = 4 << 20;
 /// What transformers takes for files without the key, as the first LLaMA-2 ones are.
 const DEFAULT_ROPE_THETA: f32 = 10_000.0;
 
+/// Numbers of relatives (Granite, MiniCPM, Gemma, mixtures of experts) that change the result and that no architecture
+/// here computes, each with the value under which it changes nothing.
+const NOT_COMPUTED: [(&str, Option<f64>); 12] = [
+    ("attention_multiplier", None),
+    ("embedding_multiplier", Some(1.0)),
+    ("residual_multiplier", Some(1.0)),
+    ("logits_scaling", Some(1.0)),
+    ("logit_scale", Some(1.0)),
+    ("scale_emb", Some(1.0)),
+    ("attn_logit_softcapping", None),
+    ("final_logit_softcapping", None),
+    ("clip_qkv", None),
+    ("num_experts", Some(0.0)),
+    ("num_local_experts", Some(0.0)),
+    ("n_routed_experts", Some(0.0)),
+];
+
 /// A parsed `config.json`.
 pub(crate) struct ConfigJson {
     path: PathBuf,
@@ -63,7 +80,7 @@ impl ConfigJson {
             context: self.size("max_position_embeddings")?,
             rms_epsilon: self.required_float(&self.keys, "rms_norm_eps")?,
             rope: self.rope()?,
-            tied: Some(self.flag("tie_word_embeddings")),
+            tied: Some(self.flag("tie_word_embeddings")?),
         }
         .checked(&self.path)
     }
@@ -75,16 +92,24 @@ impl ConfigJson {
             None | Some("silu" | "swish") => {}
             Some(other) => return unsupported(&format!("`hidden_act` `{other}`")),
         }
-        for key in ["attention_bias", "mlp_bias", "use_sliding_window"] {
-            if self.flag(key) {
+        for key in ["attention_bias", "mlp_bias", "use_sliding_window", "use_bidirectional_attention", "alibi"] {
+            if self.flag(key)? {
                 return unsupported(&format!("`{key}`"));
             }
         }
-        if self.present("quantization_config") {
-            return unsupported("`quantization_config` (load unquantised safetensors or a GGUF)");
+        for key in ["quantization_config", "compression_config"] {
+            if self.present(key) {
+                return unsupported(&format!("`{key}` (load unquantised safetensors or a GGUF)"));
+            }
         }
-        // Qwen's files name a window that `use_sliding_window: false` turns off; Mistral's have no such switch.
-        if self.present("sliding_window") && !self.keys.contains_key("use_sliding_window") {
+        for (key, neutral) in NOT_COMPUTED {
+            if self.present(key) && self.keys.get(key).and_then(Value::as_f64) != neutral {
+                return unsupported(&format!("`{key}`"));
+            }
+        }
+        // Qwen's files name a window that `use_sliding_window: false` turns off; other families have no such switch.
+        let switched_off = self.architecture()?.starts_with("qwen") && self.keys.contains_key("use_sliding_window");
+        if self.present("sliding_window") && !switched_off {
             return unsupported("`sliding_window`");
         }
         let all_full =
@@ -103,10 +128,13 @@ impl ConfigJson {
             Some(Value::Object(object)) => Ok(Some(object)),
             Some(_) => Err(self.invalid(format!("key `{key}` must be an object"))),
         };
-        let new = object("rope_parameters")?;
-        let parameters = new.or(object("rope_scaling")?);
+        let (new, old) = (object("rope_parameters")?, object("rope_scaling")?);
+        if new.is_some() && old.is_some() && new != old {
+            return Err(self.invalid("keys `rope_parameters` and `rope_scaling` contradict each other".to_owned()));
+        }
+        let parameters = new.or(old);
         let with_theta = |keys: &&Map<String, Value>| keys.contains_key("rope_theta");
-        let theta = match [new, Some(&self.keys)].into_iter().flatten().find(with_theta) {
+        let theta = match [parameters, Some(&self.keys)].into_iter().flatten().find(with_theta) {
             Some(keys) => self.required_float(keys, "rope_theta")?,
             None => DEFAULT_ROPE_THETA,
         };
@@ -163,8 +191,12 @@ impl ConfigJson {
         }
     }
 
-    fn flag(&self, key: &str) -> bool {
-        self.keys.get(key).and_then(Value::as_bool).unwrap_or(false)
+    fn flag(&self, key: &str) -> Result<bool, HyperparameterError> {
+        match self.keys.get(key) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(value) => Err(self.invalid(format!("key `{key}` must be true or false, it is {value}"))),
+        }
     }
 
     fn present(&self, key: &str) -> bool {

@@ -15,6 +15,10 @@ pub(crate) fn from_gguf(
     let keys = Keys { gguf, architecture };
     let invalid = |problem: String| HyperparameterError::Invalid { path: gguf.path().to_owned(), problem };
 
+    if let Some(parts) = gguf.optional("split.count", "a size", as_size)?.filter(|&parts| parts > 1) {
+        let join = "join them with `llama-gguf-split --merge FIRST-PART OUT.gguf`";
+        return Err(invalid(format!("it is one of {parts} parts of a model; {join}")));
+    }
     let hidden = keys.size("embedding_length")?;
     let heads = keys.size("attention.head_count")?;
     let kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(heads);
@@ -33,16 +37,20 @@ pub(crate) fn from_gguf(
     if rotated != head_dim {
         return Err(invalid(format!("rotating {rotated} of {head_dim} values a head is not supported")));
     }
-    for feature in ["expert_count", "attention.sliding_window"] {
-        if keys.optional_size(feature)?.is_some_and(|value| value > 0) {
-            return Err(invalid(format!("key `{architecture}.{feature}` is set, which is not supported")));
-        }
+    if let Some(problem) = keys.not_computed() {
+        return Err(invalid(problem));
     }
 
     let scaling = match keys.optional("rope.scaling.type", "a text", Value::as_str)? {
-        None | Some("none") => RopeScaling::None,
+        Some("none") => RopeScaling::None,
         Some("linear") => {
             RopeScaling::Linear { factor: keys.required("rope.scaling.factor", "a float", Value::as_f32)? }
+        }
+        // As in llama.cpp, a factor without a type is linear; old files spell it `scale_linear`.
+        None => {
+            let factor = keys.optional("rope.scaling.factor", "a float", Value::as_f32)?;
+            let factor = factor.or(keys.optional("rope.scale_linear", "a float", Value::as_f32)?);
+            factor.map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor })
         }
         Some(other) => {
             return Err(invalid(format!("rotary scaling `{other}` is not supported")));
@@ -82,6 +90,31 @@ pub(crate) fn from_gguf(
 /// llama.cpp's value for files without the key.
 const DEFAULT_ROPE_THETA: f32 = 10_000.0;
 
+/// Keys of features that change the result and that no architecture here computes, with the values under which they
+/// change nothing. The names are those of llama.cpp's `gguf-py` (`gguf/constants.py`).
+const NOT_COMPUTED: [(&str, &[f64]); 20] = [
+    ("expert_count", &[0.0]),
+    ("leading_dense_block_count", &[0.0]),
+    ("nextn_predict_layers", &[0.0]),
+    ("use_parallel_residual", &[0.0]),
+    ("swin_norm", &[0.0]),
+    ("logit_scale", &[0.0, 1.0]),
+    ("residual_scale", &[0.0, 1.0]),
+    ("embedding_scale", &[0.0, 1.0]),
+    ("attn_logit_softcapping", &[0.0]),
+    ("final_logit_softcapping", &[0.0]),
+    ("attention.causal", &[1.0]),
+    ("attention.sliding_window", &[0.0]),
+    ("attention.scale", &[0.0]),
+    ("attention.output_scale", &[0.0, 1.0]),
+    ("attention.temperature_length", &[0.0]),
+    ("attention.max_alibi_bias", &[0.0]),
+    ("attention.clamp_kqv", &[0.0]),
+    ("attention.shared_kv_layers", &[0.0]),
+    ("rope.dimension_sections", &[]),
+    ("rope.scaling.attn_factor", &[0.0, 1.0]),
+];
+
 struct Keys<'a> {
     gguf: &'a Gguf,
     architecture: &'a str,
@@ -108,6 +141,23 @@ impl<'a> Keys<'a> {
 
     fn size(&self, key: &str) -> Result<usize, HyperparameterError> {
         self.required(key, "a size", as_size)
+    }
+
+    /// What the file asks for that would be left out.
+    fn not_computed(&self) -> Option<String> {
+        NOT_COMPUTED.iter().find_map(|(key, neutral)| {
+            let key = format!("{}.{key}", self.architecture);
+            let value = self.gguf.get(&key)?;
+            let number = match *value {
+                Value::Unsigned(number) => Some(number as f64),
+                Value::Signed(number) => Some(number as f64),
+                Value::Float(number) => Some(number),
+                Value::Bool(flag) => Some(f64::from(u8::from(flag))),
+                Value::String(_) | Value::Array(_) => None,
+            };
+            let harmless = number.is_some_and(|number| neutral.contains(&number));
+            (!harmless).then(|| format!("key `{key}` is set to {value}, which is not supported"))
+        })
     }
 
     fn optional_size(&self, key: &str) -> Result<Option<usize>, HyperparameterError> {

@@ -77,13 +77,13 @@ impl Model {
         ModelInfo {
             architecture: self.kind.name(),
             tied: self.architecture.tied(),
-            parameters: self.quants.iter().map(|quant| quant.parameters).sum(),
+            parameters: self.quants.iter().fold(0, |sum, quant| sum.saturating_add(quant.parameters)),
             quants: self.quants.clone(),
             weight_bytes: self.weight_bytes,
             files: files.collect(),
             kv,
             kv_bytes_per_token,
-            memory_bytes: self.weight_bytes + kv_bytes_per_token * shape.context as u64,
+            memory_bytes: self.weight_bytes.saturating_add(kv_bytes_per_token.saturating_mul(shape.context as u64)),
             tokens: self.tokenizer.vocab_size(),
             tokenizer_digest: self.tokenizer.digest().to_owned(),
             shape,
@@ -98,8 +98,9 @@ pub(super) fn quants(weights: &Weights) -> Vec<QuantInfo> {
         let empty = QuantInfo { kind: kind.clone(), tensors: 0, parameters: 0, bytes: 0 };
         let quant = quants.entry(kind).or_insert(empty);
         quant.tensors += 1;
-        quant.parameters += parameters;
-        quant.bytes += bytes;
+        // An ignored tensor of a type that nobody knows may claim any shape.
+        quant.parameters = quant.parameters.saturating_add(parameters);
+        quant.bytes = quant.bytes.saturating_add(bytes);
     }
     let mut quants: Vec<_> = quants.into_values().collect();
     quants.sort_by_key(|quant| std::cmp::Reverse(quant.bytes));

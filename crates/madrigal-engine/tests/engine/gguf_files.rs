@@ -235,6 +235,12 @@ fn damage_is_named_with_its_place() {
             "offset 4 is no multiple of the alignment 32",
         ),
         (
+            "overlap",
+            good.clone().tensor("v", &[16], &[0.0; 16]).tensor_row("u", &[1], 0, 64).bytes(),
+            "tensor `u`: its bytes overlap those of tensor `v`",
+        ),
+        ("same place", good.clone().tensor_row("u", &[8], 0, 0).bytes(), "overlap those of tensor `t`"),
+        (
             "half a block",
             good.clone().tensor_row("u", &[33], 8, 0).bytes(),
             "its row of 33 is no multiple of Q8_0's block of 32",

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use madrigal_engine::hyperparameters::RopeScaling;
 use madrigal_engine::{Engine, EngineError, EngineOptions, KvType, Model};
 use serde_json::{Value, json};
 
@@ -31,14 +32,16 @@ fn keys(architecture: &str, change: &str, to: Option<f32>) -> Writer {
         let value = if name == change { to } else { Some(value) };
         let Some(value) = value else { continue };
         let name_in_file = format!("{architecture}.{name}");
-        writer = if name.ends_with("epsilon") || name.ends_with("base") {
+        writer = if ["epsilon", "base", "factor", "linear"].iter().any(|float| name.ends_with(float)) {
             writer.f32(&name_in_file, value)
         } else {
             writer.u32(&name_in_file, value as u32)
         };
     }
     let tokens: Vec<String> = ["<unk>", "<s>", "</s>", "▁a"].map(str::to_owned).to_vec();
-    writer.text("tokenizer.ggml.model", "llama").texts("tokenizer.ggml.tokens", &tokens)
+    let scores: Vec<u8> = [&6_u32.to_le_bytes()[..], &4_u64.to_le_bytes(), &[0; 16]].concat();
+    let writer = writer.text("tokenizer.ggml.model", "llama").texts("tokenizer.ggml.tokens", &tokens);
+    writer.key("tokenizer.ggml.scores", 9, &scores)
 }
 
 /// The tensors of that llama, with one replaced or left out.
@@ -96,6 +99,13 @@ fn ggufs_with_impossible_shapes_are_refused_by_name() {
         ("rope.freq_base", Some(f32::INFINITY), "rotary base is inf"),
         ("rope.dimension_count", Some(6.0), "rotating 6 of 2"),
         ("expert_count", Some(8.0), "key `llama.expert_count` is set"),
+        ("logit_scale", Some(8.0), "key `llama.logit_scale` is set to 8, which is not supported"),
+        ("residual_scale", Some(2.0), "key `llama.residual_scale` is set to 2"),
+        ("attention.sliding_window", Some(4.0), "key `llama.attention.sliding_window` is set to 4"),
+        ("attention.causal", Some(0.0), "key `llama.attention.causal` is set to 0"),
+        ("final_logit_softcapping", Some(30.0), "key `llama.final_logit_softcapping` is set to 30"),
+        ("rope.scaling.attn_factor", Some(2.0), "key `llama.rope.scaling.attn_factor` is set to 2"),
+        ("rope.dimension_sections", Some(1.0), "key `llama.rope.dimension_sections` is set to 1"),
         ("block_count", Some(2.0), "tensor `blk.1.attn_norm.weight` is missing"),
         (
             "feed_forward_length",
@@ -108,6 +118,34 @@ fn ggufs_with_impossible_shapes_are_refused_by_name() {
         let error = gguf_error(&tensors(keys("llama", change, to), "", None));
         assert!(error.contains(expected), "{change} {to:?}: {error}");
     }
+}
+
+#[test]
+fn rotary_factors_in_ggufs_are_llama_cpps() {
+    let scaling = |change: &str, to: f32, kind: Option<&str>| {
+        let mut writer = keys("llama", change, Some(to));
+        if let Some(kind) = kind {
+            writer = writer.text("llama.rope.scaling.type", kind);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, tensors(writer, "", None).bytes()).unwrap();
+        Model::open(&path).map(|model| model.hyperparameters().rope.scaling.clone()).map_err(|error| error.to_string())
+    };
+    let linear = |factor| Ok(RopeScaling::Linear { factor });
+    assert_eq!(scaling("rope.scaling.factor", 4.0, None), linear(4.0));
+    assert_eq!(scaling("rope.scale_linear", 2.0, None), linear(2.0));
+    assert_eq!(scaling("rope.scaling.factor", 4.0, Some("linear")), linear(4.0));
+    assert_eq!(scaling("rope.scaling.factor", 4.0, Some("none")), Ok(RopeScaling::None));
+    assert!(scaling("rope.scaling.factor", f32::NAN, None).unwrap_err().contains("numbers out of range"));
+    assert!(scaling("rope.scaling.factor", 4.0, Some("yarn")).unwrap_err().contains("scaling `yarn` is not supported"));
+}
+
+#[test]
+fn a_part_of_a_split_gguf_says_how_to_join_it() {
+    let message = gguf_error(&tensors(keys("llama", "", None).u32("split.count", 3), "", None));
+    assert!(message.contains("it is one of 3 parts") && message.contains("llama-gguf-split --merge"), "{message}");
+    assert_eq!(gguf_error(&tensors(keys("llama", "", None).u32("split.count", 1), "", None)), "");
 }
 
 #[test]
@@ -183,6 +221,17 @@ fn configurations_that_cannot_be_computed_are_refused_by_name() {
         ("attention_bias", json!(true), "`attention_bias` is not supported"),
         ("sliding_window", json!(4096), "`sliding_window` is not supported"),
         ("quantization_config", json!({"quant_method": "gptq"}), "`quantization_config`"),
+        ("attention_bias", json!("true"), "key `attention_bias` must be true or false"),
+        ("use_sliding_window", json!(true), "`use_sliding_window` is not supported"),
+        ("layer_types", json!(["full_attention", "sliding_attention"]), "`layer_types` other than full attention"),
+        ("embedding_multiplier", json!(12), "`embedding_multiplier` is not supported"),
+        ("logits_scaling", json!(8.0), "`logits_scaling` is not supported"),
+        ("residual_multiplier", json!("0.2"), "`residual_multiplier` is not supported"),
+        ("attention_multiplier", json!(0.0078125), "`attention_multiplier` is not supported"),
+        ("num_local_experts", json!(8), "`num_local_experts` is not supported"),
+        ("final_logit_softcapping", json!(30.0), "`final_logit_softcapping` is not supported"),
+        ("head_dim", json!(15), "the head size 15 is odd"),
+        ("rope_scaling", json!({"rope_type": "dynamic", "factor": 4.0}), "rotary scaling `dynamic`"),
         ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), "rotary scaling `yarn` is not supported"),
         ("rope_scaling", json!({"rope_type": "linear"}), "key `factor` (a number) is missing"),
         ("rope_scaling", json!({"type": "linear", "factor": -1.0}), "numbers out of range"),
@@ -204,6 +253,57 @@ fn configurations_that_cannot_be_computed_are_refused_by_name() {
         let message = error(folder.path());
         assert!(message.contains(expected), "{key}: {message}");
     }
+}
+
+#[test]
+fn a_window_is_switched_off_only_where_the_family_has_the_switch() {
+    let change = |config: &mut Value| {
+        config["sliding_window"] = json!(8);
+        config["use_sliding_window"] = json!(false);
+    };
+    let llama = folder(change, |_| {});
+    assert!(error(llama.path()).contains("`sliding_window` is not supported"), "{}", error(llama.path()));
+    // A Qwen file gets as far as its tensors.
+    let qwen = folder(
+        |config| {
+            change(config);
+            config["model_type"] = json!("qwen3");
+        },
+        |_| {},
+    );
+    assert!(error(qwen.path()).contains("q_norm.weight` is missing"), "{}", error(qwen.path()));
+}
+
+#[test]
+fn rotary_settings_that_contradict_each_other_are_refused() {
+    let both = |new: Value, old: Value| {
+        let folder = folder(
+            |config| {
+                config["rope_parameters"] = new;
+                config["rope_scaling"] = old;
+            },
+            |_| {},
+        );
+        error(folder.path())
+    };
+    let linear = json!({"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5});
+    let message = both(json!({"rope_type": "default"}), linear.clone());
+    assert!(message.contains("`rope_parameters` and `rope_scaling` contradict"), "{message}");
+    assert_eq!(both(linear.clone(), linear.clone()), "");
+    assert_eq!(both(json!(null), linear.clone()), "");
+
+    // The base stands beside the scaling, wherever the scaling stands.
+    let folder = folder(
+        |config| {
+            let config = config.as_object_mut().unwrap();
+            config.retain(|key, _| !key.starts_with("rope_"));
+            config.insert("rope_scaling".to_owned(), linear);
+        },
+        |_| {},
+    );
+    let model = Model::open(folder.path()).unwrap();
+    let rope = &model.hyperparameters().rope;
+    assert_eq!((rope.theta, &rope.scaling), (5e5, &RopeScaling::Linear { factor: 2.0 }));
 }
 
 #[test]
