@@ -1,16 +1,18 @@
 //! From a window to token ids: the prompt of a local model.
 //!
-//! The chat template is rendered with a mark in place of every message, so that its markup and the messages can be
-//! told apart: markup is encoded with its special tokens, messages never are (a message that spells a special token
-//! stays text), and what was spoken as ids is put in as those ids, never tokenised again.
+//! The chat template is rendered with a mark in place of every message and every name, so that its markup and what
+//! people chose can be told apart: markup is read with its special tokens, messages and names never are (a message
+//! that spells a special token stays text), and what was spoken as ids is put in as those ids, never tokenised again.
+//! Text between two special tokens is encoded in one go, so that a prompt without spoken ids has the ids that its
+//! whole text has.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use madrigal_engine::template::{ChatTemplate, CivilDateTime, RenderRequest, TemplateError};
-use madrigal_engine::tokenizer::{Encode, EncodeError, Tokenizer};
-use serde_json::{Map, Value, json};
+use madrigal_engine::tokenizer::{Before, EncodeError, Segment, Tokenizer};
+use serde_json::{Map, Value};
 
 use crate::chat_model::ReplyRequest;
 use crate::context::Said;
@@ -18,13 +20,19 @@ use crate::context::Said;
 /// Private-use characters that frame a mark in the rendered template.
 const MARK: [char; 2] = ['\u{F8F0}', '\u{F8F1}'];
 
+/// What is heard where a template wants a user to speak and nobody did.
+const SILENCE: &str = "...";
+
+/// For how many prompts the ids of a text are remembered without being needed.
+const MEMORY: u64 = 16;
+
 /// The date that templates are told. It is the same every day, so that a run can be made again on another one.
 fn every_day() -> CivilDateTime {
     CivilDateTime::new(2025, 1, 1, 12, 0, 0).unwrap_or(CivilDateTime::EPOCH)
 }
 
 /// A prompt, as ids and as the text that they stand for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompt {
     /// The token ids.
     pub ids: Vec<u32>,
@@ -41,9 +49,21 @@ pub enum PromptError {
     /// A text has no tokens in this vocabulary.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// The chat template printed something that looks like a mark.
+    /// A mark came out of the chat template in pieces.
     #[error("render the chat template: it changes the text of messages in a way that cannot be followed")]
     Mark,
+    /// A message did not come out of the chat template.
+    #[error(
+        "render the chat template: it leaves out message {index} of {count} (role {role}); the model would not hear it"
+    )]
+    Lost {
+        /// The message's number among those that the template was given, from 1.
+        index: usize,
+        /// How many it was given.
+        count: usize,
+        /// The message's role.
+        role: &'static str,
+    },
 }
 
 /// Makes prompts for one agent; remembers how texts were encoded.
@@ -52,11 +72,9 @@ pub struct PromptBuilder {
     tokenizer: Arc<Tokenizer>,
     system_role: bool,
     alternates: bool,
+    user_first: bool,
     encoded: Encoded,
 }
-
-/// Texts with their ids; a window says the same again every turn.
-type Encoded = HashMap<(bool, bool, String), Vec<u32>>;
 
 /// A part of a message's content.
 enum Part<'a> {
@@ -77,38 +95,45 @@ impl PromptBuilder {
     pub fn new(template: Arc<ChatTemplate>, tokenizer: Arc<Tokenizer>) -> Self {
         let system_role = template.accepts_system_role();
         let alternates = template.needs_alternation();
-        Self { template, tokenizer, system_role, alternates, encoded: Encoded::new() }
+        let user_first = template.needs_user_first();
+        Self { template, tokenizer, system_role, alternates, user_first, encoded: Encoded::default() }
     }
 
     /// The prompt for a request: the window, the control word of this turn, and the agent's own turn opened.
     ///
     /// # Errors
-    /// When the template fails.
+    /// When the template fails, or loses a message.
     pub fn build(&mut self, request: &ReplyRequest<'_>) -> Result<Prompt, PromptError> {
         self.encode(request, true)
     }
 
-    /// The ids of the window alone: what the next prompt should begin with, if the template only appends.
+    /// The window alone: what the next prompt should begin with, if the template only appends.
     ///
     /// # Errors
-    /// When the template fails.
-    pub fn history(&mut self, request: &ReplyRequest<'_>) -> Result<Vec<u32>, PromptError> {
-        Ok(self.encode(&ReplyRequest { control: None, ..*request }, false)?.ids)
+    /// When the template fails; some want more than an empty window.
+    pub fn history(&mut self, request: &ReplyRequest<'_>) -> Result<Prompt, PromptError> {
+        self.encode(&ReplyRequest { control: None, ..*request }, false)
     }
 
     fn encode(&mut self, request: &ReplyRequest<'_>, open_turn: bool) -> Result<Prompt, PromptError> {
         let word = request.control.map(|word| word.to_string());
-        let entries = self.entries(request, word.as_deref());
-        let messages: Vec<Value> = entries
-            .iter()
-            .enumerate()
-            .map(|(index, entry)| {
-                let content = format!("{}{index}{}", MARK[0], MARK[1]);
-                json!({ "role": entry.role, "content": content, "name": entry.name })
-            })
-            .collect();
+        let entries = self.entries(request, word.as_deref(), open_turn);
+        let mut marked = Marked { tokenizer: &self.tokenizer, slots: Vec::new() };
+        let mut contents = Vec::new();
+        let mut messages = Vec::new();
+        for entry in &entries {
+            let (content, slot) = marked.content(&entry.parts);
+            let mut message = Map::new();
+            message.insert("role".to_owned(), entry.role.into());
+            message.insert("content".to_owned(), content.into());
+            if !entry.name.is_empty() {
+                message.insert("name".to_owned(), marked.text(entry.name).into());
+            }
+            contents.push(slot);
+            messages.push(Value::Object(message));
+        }
         let mut vars = Map::new();
-        vars.insert("agent".to_owned(), Value::from(request.context.agent.as_str()));
+        vars.insert("agent".to_owned(), marked.text(&request.context.agent).into());
         let rendered = self.template.render(&RenderRequest {
             messages: &messages,
             tools: None,
@@ -116,28 +141,42 @@ impl PromptBuilder {
             add_generation_prompt: open_turn,
             now: every_day(),
         })?;
-        let mut out =
-            Writer { tokenizer: &self.tokenizer, encoded: &mut self.encoded, ids: Vec::new(), text: String::new() };
+
+        self.encoded.prompts += 1;
+        let mut shown = vec![false; marked.slots.len()];
+        let mut out = Writer::new(&self.tokenizer, &mut self.encoded);
         let mut rest = rendered.as_str();
-        let bos = self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos());
-        let written = |bos: &u32| self.tokenizer.piece(*bos).is_some_and(|piece| rest.starts_with(&piece));
-        out.ids.extend(bos.filter(|bos| !written(bos)));
         while let Some(at) = rest.find(MARK[0]) {
-            let (markup, marked) = rest.split_at(at);
-            let (index, after) = marked[MARK[0].len_utf8()..].split_once(MARK[1]).ok_or(PromptError::Mark)?;
-            let entry = index.parse().ok().and_then(|index: usize| entries.get(index)).ok_or(PromptError::Mark)?;
-            out.content(markup, &entry.parts)?;
+            let (markup, mark) = rest.split_at(at);
+            let (index, after) = mark[MARK[0].len_utf8()..].split_once(MARK[1]).ok_or(PromptError::Mark)?;
+            let index: usize = index.parse().map_err(|_| PromptError::Mark)?;
+            out.markup(markup)?;
+            for piece in marked.slots.get(index).ok_or(PromptError::Mark)? {
+                match piece {
+                    Piece::Text(text) => out.said(text),
+                    Piece::Ids(ids) => out.spoken(ids)?,
+                }
+            }
+            shown[index] = true;
             rest = after;
         }
         out.markup(rest)?;
-        Ok(Prompt { ids: out.ids, text: out.text })
+        let prompt = out.finish()?;
+        self.encoded.forget();
+
+        let lost = contents.iter().position(|slot| slot.is_some_and(|slot| !shown[slot]));
+        match lost {
+            Some(lost) => Err(PromptError::Lost { index: lost + 1, count: entries.len(), role: entries[lost].role }),
+            None => Ok(prompt),
+        }
     }
 
     /// The window as the template sees it: instructions, seed prompt, messages, control word.
-    fn entries<'a>(&self, request: &ReplyRequest<'a>, word: Option<&'a str>) -> Vec<Utterance<'a>> {
+    fn entries<'a>(&self, request: &ReplyRequest<'a>, word: Option<&'a str>, open_turn: bool) -> Vec<Utterance<'a>> {
         let context = request.context;
         let mut entries: Vec<Utterance<'a>> = Vec::new();
         let instructions = || Part::Text(context.instructions.as_str());
+        let silence = || Utterance { role: "user", name: "Host", parts: vec![Part::Text(SILENCE)] };
         if self.system_role && !context.instructions.is_empty() {
             entries.push(Utterance { role: "system", name: "", parts: vec![instructions()] });
         }
@@ -146,7 +185,13 @@ impl PromptBuilder {
                 last.parts.push(Part::Text("\n\n"));
                 last.parts.extend(parts);
             }
-            _ => entries.push(Utterance { role, name, parts }),
+            Some(Utterance { role: "user" | "assistant", .. }) => entries.push(Utterance { role, name, parts }),
+            _ => {
+                if self.user_first && role == "assistant" {
+                    entries.push(silence());
+                }
+                entries.push(Utterance { role, name, parts });
+            }
         };
         if !self.system_role && !context.instructions.is_empty() {
             add("user", "Setting", vec![instructions()]);
@@ -167,68 +212,217 @@ impl PromptBuilder {
         if let Some(word) = word {
             add("user", "Host", vec![Part::Text(word)]);
         }
+        // Templates that insist on turns open the model's own only after a user's.
+        let heard = entries.last().is_some_and(|last| last.role == "user");
+        if open_turn && !heard && (self.alternates || self.user_first) {
+            entries.push(silence());
+        }
         entries
     }
 }
 
-/// Writes ids and text of a prompt, segment by segment.
+/// What stands in place of a mark.
+enum Piece<'a> {
+    Text(Cow<'a, str>),
+    Ids(&'a [u32]),
+}
+
+/// Puts marks in place of what the template must not see.
+struct Marked<'a> {
+    tokenizer: &'a Tokenizer,
+    slots: Vec<Vec<Piece<'a>>>,
+}
+
+impl<'a> Marked<'a> {
+    /// A mark for a name.
+    fn text(&mut self, text: &'a str) -> String {
+        self.mark(vec![Piece::Text(Cow::Borrowed(text))])
+    }
+
+    /// What the template sees of a message, and its slot. White space around the message stays outside of the mark, and
+    /// nothing stands for nothing: templates look at both, and many trim.
+    fn content(&mut self, parts: &[Part<'a>]) -> (String, Option<usize>) {
+        let mut pieces: Vec<Piece<'a>> = Vec::new();
+        for part in parts {
+            let text = match *part {
+                Part::Text(text) => text,
+                Part::Said(said) => match spoken(self.tokenizer, said) {
+                    Some(ids) => {
+                        pieces.push(Piece::Ids(ids));
+                        continue;
+                    }
+                    None => said.text.as_str(),
+                },
+            };
+            match pieces.last_mut() {
+                Some(Piece::Text(before)) => before.to_mut().push_str(text),
+                _ => pieces.push(Piece::Text(Cow::Borrowed(text))),
+            }
+        }
+        let (mut lead, mut trail) = (String::new(), String::new());
+        if let Some(Piece::Text(first)) = pieces.first_mut() {
+            let length = first.len() - first.trim_start_matches(is_space).len();
+            lead = first[..length].to_owned();
+            cut(first, length..first.len());
+        }
+        if let Some(Piece::Text(last)) = pieces.last_mut() {
+            let length = last.trim_end_matches(is_space).len();
+            trail = last[length..].to_owned();
+            cut(last, 0..length);
+        }
+        if pieces.iter().all(|piece| matches!(piece, Piece::Text(text) if text.is_empty())) {
+            return (lead + &trail, None);
+        }
+        let slot = self.slots.len();
+        (lead + &self.mark(pieces) + &trail, Some(slot))
+    }
+
+    fn mark(&mut self, pieces: Vec<Piece<'a>>) -> String {
+        self.slots.push(pieces);
+        format!("{}{}{}", MARK[0], self.slots.len() - 1, MARK[1])
+    }
+}
+
+/// The ids of a message that was spoken with this tokenizer. Ids that could not have been said, because they steer the
+/// model or are none of its own, would be structure where a message belongs; the text is encoded then.
+fn spoken<'a>(tokenizer: &Tokenizer, said: &'a Said) -> Option<&'a [u32]> {
+    let spoken = said.ids.as_ref().filter(|spoken| *spoken.tokenizer == *tokenizer.digest())?;
+    let sayable = |id: &u32| (*id as usize) < tokenizer.vocab_size() && !tokenizer.is_control(*id);
+    (!spoken.ids.is_empty() && spoken.ids.iter().all(sayable)).then_some(spoken.ids.as_slice())
+}
+
+/// What Python strips.
+fn is_space(character: char) -> bool {
+    character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
+}
+
+fn cut(text: &mut Cow<'_, str>, keep: std::ops::Range<usize>) {
+    match text {
+        Cow::Borrowed(text) => *text = &text[keep],
+        Cow::Owned(text) => {
+            text.truncate(keep.end);
+            text.drain(..keep.start);
+        }
+    }
+}
+
+/// Stretches of text with their ids, by what stands before them; a window says the same again every turn.
+#[derive(Default)]
+struct Encoded {
+    known: [HashMap<String, Known>; 3],
+    /// How many prompts were made.
+    prompts: u64,
+}
+
+struct Known {
+    ids: Vec<u32>,
+    /// The last prompt that needed them.
+    prompt: u64,
+}
+
+impl Encoded {
+    fn append(
+        &mut self,
+        tokenizer: &Tokenizer,
+        text: &str,
+        before: Before,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), EncodeError> {
+        let known = &mut self.known[before as usize];
+        if let Some(known) = known.get_mut(text) {
+            known.prompt = self.prompts;
+            ids.extend_from_slice(&known.ids);
+            return Ok(());
+        }
+        let encoded = tokenizer.encode_stretch(text, before)?;
+        ids.extend_from_slice(&encoded);
+        known.insert(text.to_owned(), Known { ids: encoded, prompt: self.prompts });
+        Ok(())
+    }
+
+    /// Forgets what has not been needed for a while.
+    fn forget(&mut self) {
+        for known in &mut self.known {
+            known.retain(|_, known| known.prompt + MEMORY > self.prompts);
+        }
+    }
+}
+
+/// Writes ids and text of a prompt, piece by piece.
 struct Writer<'a> {
     tokenizer: &'a Tokenizer,
     encoded: &'a mut Encoded,
     ids: Vec<u32>,
     text: String,
+    /// Text that has no ids yet: more may follow that belongs to its last word.
+    waiting: String,
+    /// What stands before `waiting`.
+    before: Before,
 }
 
-impl Writer<'_> {
-    fn put(&mut self, text: &str, parse_special: bool) -> Result<(), PromptError> {
-        if text.is_empty() {
-            return Ok(());
+impl<'a> Writer<'a> {
+    fn new(tokenizer: &'a Tokenizer, encoded: &'a mut Encoded) -> Self {
+        let (ids, text, waiting) = (Vec::new(), String::new(), String::new());
+        Self { tokenizer, encoded, ids, text, waiting, before: Before::Nothing }
+    }
+
+    /// What the template wrote.
+    fn markup(&mut self, text: &str) -> Result<(), PromptError> {
+        if text.contains(MARK) {
+            return Err(PromptError::Mark);
         }
-        let how = Encode { add_special: false, parse_special, continuation: !self.text.is_empty() };
-        match self.encoded.entry((parse_special, how.continuation, text.to_owned())) {
-            Entry::Occupied(known) => self.ids.extend_from_slice(known.get()),
-            Entry::Vacant(new) => self.ids.extend_from_slice(new.insert(self.tokenizer.encode(text, how)?)),
+        for segment in self.tokenizer.segments(text) {
+            match segment {
+                Segment::Text { text, .. } => self.waiting.push_str(text),
+                Segment::Token(id) => {
+                    self.encode_waiting()?;
+                    self.ids.push(id);
+                    self.before = Before::Marker;
+                }
+            }
         }
         self.text.push_str(text);
         Ok(())
     }
 
-    fn markup(&mut self, text: &str) -> Result<(), PromptError> {
-        self.put(text, true)
+    /// What someone said, as text.
+    fn said(&mut self, text: &str) {
+        self.waiting.push_str(text);
+        self.text.push_str(text);
     }
 
-    /// Markup followed by a message. Spaces between the two belong to the message's first word, as tokenizers see
-    /// it; ids that were spoken bring their own.
-    fn content(&mut self, markup: &str, parts: &[Part<'_>]) -> Result<(), PromptError> {
-        let stem = markup.trim_end_matches(' ');
-        self.markup(stem)?;
-        let mut waiting = markup[stem.len()..].to_owned();
-        for part in parts {
-            match part {
-                Part::Text(text) => waiting.push_str(text),
-                Part::Said(said) => {
-                    if let Some(ids) = self.spoken(said) {
-                        let bytes: Vec<u8> =
-                            ids.iter().filter_map(|id| self.tokenizer.token_bytes(*id)).flatten().collect();
-                        let spoken = String::from_utf8_lossy(&bytes);
-                        let stem = waiting.trim_end_matches(' ');
-                        let keep = if spoken.starts_with(' ') { stem } else { waiting.as_str() };
-                        self.put(keep, false)?;
-                        self.text.push_str(&spoken);
-                        self.ids.extend(ids);
-                        waiting.clear();
-                    } else {
-                        waiting.push_str(&said.text);
-                    }
-                }
-            }
+    /// What someone said, as ids. Their first word may bring the space that the markup has as well.
+    fn spoken(&mut self, ids: &[u32]) -> Result<(), PromptError> {
+        let bytes: Vec<u8> = ids.iter().filter_map(|id| self.tokenizer.token_bytes(*id)).flatten().collect();
+        let spoken = String::from_utf8_lossy(&bytes);
+        if spoken.starts_with(' ') {
+            let doubled = self.waiting.len() - self.waiting.trim_end_matches(' ').len();
+            self.waiting.truncate(self.waiting.len() - doubled);
+            self.text.truncate(self.text.len() - doubled);
         }
-        self.put(&waiting, false)
+        self.encode_waiting()?;
+        self.ids.extend_from_slice(ids);
+        self.text.push_str(&spoken);
+        self.before = Before::Text;
+        Ok(())
     }
 
-    /// The ids of a message that was spoken with this tokenizer.
-    fn spoken<'s>(&self, said: &'s Said) -> Option<&'s [u32]> {
-        let spoken = said.ids.as_ref().filter(|spoken| *spoken.tokenizer == *self.tokenizer.digest())?;
-        (!spoken.ids.is_empty()).then_some(spoken.ids.as_slice())
+    fn encode_waiting(&mut self) -> Result<(), PromptError> {
+        if !self.waiting.is_empty() {
+            self.encoded.append(self.tokenizer, &self.waiting, self.before, &mut self.ids)?;
+            self.waiting.clear();
+            self.before = Before::Text;
+        }
+        Ok(())
+    }
+
+    /// The prompt, with the token that begins every text of this model before it unless the template wrote that itself.
+    fn finish(mut self) -> Result<Prompt, PromptError> {
+        self.encode_waiting()?;
+        let bos = self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos());
+        if let Some(bos) = bos.filter(|bos| self.ids.first() != Some(bos)) {
+            self.ids.insert(0, bos);
+        }
+        Ok(Prompt { ids: self.ids, text: self.text })
     }
 }

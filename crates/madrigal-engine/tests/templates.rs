@@ -408,16 +408,16 @@ fn probes_tell_what_a_template_takes() {
         "{% for m in messages %}{% if m.role != 'system' %}{{ m.content }}{% endif %}{% endfor %}";
     const LAST_ONLY: &str = "{{ messages[-1].content }}";
     const ALL: &str = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}";
-    for (source, system, alternation) in [
-        (STRICT, false, true),
-        (DROPS_SYSTEM, false, false),
-        (LAST_ONLY, false, true),
-        (ALL, true, false),
+    for (source, system, alternation, user_first) in [
+        (STRICT, false, true, true),
+        (DROPS_SYSTEM, false, false, false),
+        (LAST_ONLY, false, true, true),
+        (ALL, true, false, false),
     ] {
         let template = template(source);
         assert_eq!(
-            (template.accepts_system_role(), template.needs_alternation()),
-            (system, alternation),
+            (template.accepts_system_role(), template.needs_alternation(), template.needs_user_first()),
+            (system, alternation, user_first),
             "{source}"
         );
     }

@@ -1,21 +1,20 @@
 //! A model in this process.
 //!
-//! Owns the way from a window to a message: prompt ids, generation, cutting reasoning, control words and white space
-//! off what was generated, in text and ids alike. Does not own the forward pass, or what stays in the KV cache: the
-//! engine keeps the longest prefix that two prompts share.
+//! Owns the way from a window to a reply: prompt, generation, and what people should know of both. How a message is cut
+//! out of what was generated is in `message`. Does not own the forward pass, or what stays in the KV cache: the engine
+//! keeps the longest prefix that two prompts share.
+
+mod message;
 
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use madrigal_engine::tokenizer::{Encode, EncodeError, Tokenizer};
-use madrigal_engine::{DrawKey, Engine, GenerateEvent, GenerateRequest, Generated, SamplerConfig, Sequence};
-use madrigal_journal::event::{Finish, Source};
+use madrigal_engine::{DrawKey, Engine, GenerateEvent, GenerateRequest, SamplerConfig, Sequence};
+use madrigal_journal::event::{MessageId, Source};
 
-use crate::chat_model::{ChatError, ChatModel, Reply, ReplyEvent, ReplyRequest, Usage};
-use crate::context::SpokenIds;
-use crate::control::ControlWord;
-use crate::prompt::{Prompt, PromptBuilder, PromptError};
+use crate::chat_model::{ChatError, ChatModel, Reply, ReplyEvent, ReplyRequest};
+use crate::prompt::{Prompt, PromptBuilder};
 
 /// One agent's use of a loaded model. Agents with the same weights share the [`Engine`].
 pub struct LocalModel {
@@ -25,8 +24,16 @@ pub struct LocalModel {
     prompts: PromptBuilder,
     digest: Arc<str>,
     window: usize,
-    /// Ids of the window at the last turn, to notice a template that rewrites what it had said.
-    heard: Vec<u32>,
+    heard: Heard,
+    noticed: bool,
+}
+
+/// What the template made of the window at the last turn, to notice one that rewrites it.
+#[derive(Default)]
+struct Heard {
+    prompt: Prompt,
+    /// The message that the window began with; another one means that some have left.
+    first: Option<MessageId>,
 }
 
 impl LocalModel {
@@ -39,34 +46,54 @@ impl LocalModel {
         let own = engine.context_length();
         let window = window.map_or(own, |window| window.min(own));
         let prompts = PromptBuilder::new(Arc::clone(model.template()), tokenizer);
-        Self { name, sequence: engine.sequence(), engine, prompts, digest, window, heard: Vec::new() }
+        Self {
+            name,
+            sequence: engine.sequence(),
+            engine,
+            prompts,
+            digest,
+            window,
+            heard: Heard::default(),
+            noticed: false,
+        }
     }
 
     fn build(&mut self, request: &ReplyRequest<'_>) -> Result<Prompt, ChatError> {
         self.prompts.build(request).map_err(|error| failed(&self.name, error))
     }
 
-    /// Notes, once, that the template changed what it had made of earlier messages.
-    fn notice_rewriting(
-        &mut self,
-        request: &ReplyRequest<'_>,
-        on_event: &mut (dyn FnMut(ReplyEvent) + Send),
-    ) -> Result<(), PromptError> {
-        let history = self.prompts.history(request)?;
-        let shared = history.iter().zip(&self.heard).take_while(|(a, b)| a == b).count();
-        let compacted = request.context.said.first().is_some_and(|first| first.id.0 > 1);
-        if shared < self.heard.len() && !compacted {
-            on_event(ReplyEvent::Notice {
-                code: "context_reread",
-                text: format!(
-                    "the chat template of {} rewrites earlier messages; {} tokens are read again",
-                    self.name,
-                    history.len() - shared
-                ),
-            });
+    /// Says, once, that the template changed what it had made of earlier messages.
+    fn notice_rewriting(&mut self, request: &ReplyRequest<'_>, on_event: &mut (dyn FnMut(ReplyEvent) + Send)) {
+        let first = request.context.said.first().map(|said| said.id);
+        // Some templates refuse an empty window; there is nothing to compare then.
+        let prompt = self.prompts.history(request).unwrap_or_default();
+        let before = std::mem::replace(&mut self.heard, Heard { prompt, first });
+        let now = &self.heard.prompt;
+        // The space before a reply may have been its own.
+        let kept = now.text.starts_with(before.prompt.text.trim_end());
+        let comparable = !now.text.is_empty() && (before.first.is_none() || before.first == first);
+        if kept || !comparable || self.noticed {
+            return;
         }
-        self.heard = history;
-        Ok(())
+        self.noticed = true;
+        let shared = now.ids.iter().zip(&before.prompt.ids).take_while(|(a, b)| a == b).count();
+        on_event(ReplyEvent::Notice {
+            code: "context_reread",
+            text: format!(
+                "the chat template of {} rewrites earlier messages; here it makes {} tokens be read again",
+                self.name,
+                before.prompt.ids.len() - shared
+            ),
+        });
+    }
+
+    /// Refuses a prompt that leaves no room for the reply: the window may be narrower than the model's own.
+    fn check_room(&self, request: &ReplyRequest<'_>, prompt: &Prompt) -> Result<(), ChatError> {
+        let (needed, reserve, window) = (prompt.ids.len(), request.sampling.reply_limit(self.window), self.window);
+        if needed + reserve <= window {
+            return Ok(());
+        }
+        Err(ChatError::TooLong { needed, reserve, window, model: self.name.clone() })
     }
 }
 
@@ -101,8 +128,9 @@ impl ChatModel for LocalModel {
         on_event: &'a mut (dyn FnMut(ReplyEvent) + Send),
     ) -> BoxFuture<'a, Result<Reply, ChatError>> {
         async move {
-            self.notice_rewriting(&request, on_event).map_err(|error| failed(&self.name, error))?;
             let prompt = self.build(&request)?;
+            self.check_room(&request, &prompt)?;
+            self.notice_rewriting(&request, on_event);
             let mut generation = self.sequence.generate(&prompt.ids, self.generate_request(&request));
             let generated = loop {
                 match generation.next().await {
@@ -113,7 +141,10 @@ impl ChatModel for LocalModel {
                     None => return Err(failed(&self.name, std::io::Error::other("the engine has stopped"))),
                 }
             };
-            self.cut(&generated).map_err(|error| failed(&self.name, error))
+            // Some templates open the thought themselves.
+            let thinks = prompt.text.trim_end().ends_with(message::THOUGHT[0]);
+            let tokenizer = self.engine.model().tokenizer();
+            message::cut(tokenizer, &self.digest, &generated, thinks).map_err(|error| failed(&self.name, error))
         }
         .boxed()
     }
@@ -144,91 +175,8 @@ impl LocalModel {
             ignore_eos: false,
         }
     }
-
-    /// Makes a message of what was generated: reasoning apart, control word and white space off.
-    fn cut(&self, generated: &Generated) -> Result<Reply, EncodeError> {
-        let tokenizer = self.engine.model().tokenizer();
-        let (reasoning, spoken) = split_reasoning(&generated.text);
-        let (said, control) = ControlWord::split(spoken);
-        let from = generated.text.len() - spoken.len();
-        let mut ids = cut_ids(tokenizer, generated, from, from + said.len())?;
-        // A control token that was spoken must not become structure in someone else's prompt.
-        ids.retain(|id| !tokenizer.is_control(*id));
-        Ok(Reply {
-            text: said.trim().to_owned(),
-            control,
-            ids: Some(SpokenIds { tokenizer: Arc::clone(&self.digest), ids }),
-            reasoning: reasoning.map(str::to_owned),
-            finish: match generated.finish {
-                madrigal_engine::Finish::Length => Finish::Length,
-                _ => Finish::Stop,
-            },
-            usage: Usage {
-                prompt_tokens: u32::try_from(generated.prompt_tokens).ok(),
-                completion_tokens: u32::try_from(generated.ids.len()).ok(),
-                cost_usd: None,
-            },
-        })
-    }
-}
-
-/// Splits what a model thought before it spoke (`<think>…</think>` at the beginning) from what it said.
-fn split_reasoning(text: &str) -> (Option<&str>, &str) {
-    let begun = text.trim_start();
-    let Some(thought) = begun.strip_prefix("<think>") else { return (None, text) };
-    match thought.split_once("</think>") {
-        Some((thought, said)) => (Some(thought.trim()).filter(|thought| !thought.is_empty()), said.trim_start()),
-        // It was cut off while it thought: nothing was said.
-        None => (Some(thought.trim()), ""),
-    }
-}
-
-/// The ids of the text between two byte positions of what was generated. Where a border falls into a token, the
-/// part of it that belongs to the message is encoded anew; those ids are then what was spoken.
-fn cut_ids(tokenizer: &Tokenizer, generated: &Generated, from: usize, to: usize) -> Result<Vec<u32>, EncodeError> {
-    if from == 0 && to == generated.text.len() {
-        return Ok(generated.ids.clone());
-    }
-    let raw: Vec<Vec<u8>> = generated.ids.iter().map(|id| tokenizer.token_bytes(*id).unwrap_or_default()).collect();
-    let total: usize = raw.iter().map(Vec::len).sum();
-    // White space, control words and `</think>` are ASCII, so bytes cut from an end of the text are as many bytes
-    // of the tokens, even where bytes in between are not UTF-8.
-    let (begin, end) = (from.min(total), total.saturating_sub(generated.text.len() - to));
-    let how = Encode { add_special: false, parse_special: false, continuation: true };
-    let part = |bytes: &[u8]| tokenizer.encode(&String::from_utf8_lossy(bytes), how);
-    let mut ids = Vec::new();
-    let mut at = 0;
-    for (id, bytes) in generated.ids.iter().zip(&raw) {
-        let (start, stop) = (at, at + bytes.len());
-        at = stop;
-        if start >= begin && stop <= end {
-            ids.push(*id);
-        } else if start < end && stop > begin {
-            ids.extend(part(&bytes[begin.saturating_sub(start)..bytes.len() - stop.saturating_sub(end)])?);
-        }
-    }
-    Ok(ids)
 }
 
 fn failed(model: &str, source: impl std::error::Error + Send + Sync + 'static) -> ChatError {
     ChatError::Failed { model: model.to_owned(), source: Box::new(source) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasoning_is_kept_apart() {
-        let cases = [
-            ("Hello.", (None, "Hello.")),
-            ("<think>\nHm.\n</think>\n\nHello.", (Some("Hm."), "Hello.")),
-            ("\n<think>\n\n</think>\n\nHello.", (None, "Hello.")),
-            ("<think>\nHm, and", (Some("Hm, and"), "")),
-            ("I <think> so", (None, "I <think> so")),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(split_reasoning(text), expected, "{text:?}");
-        }
-    }
 }
