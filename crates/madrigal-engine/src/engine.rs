@@ -329,3 +329,51 @@ impl Generation {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// An engine whose KV blocks do not fit its model: the first forward pass panics.
+    fn broken() -> Engine {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/parity/llama-tied/model-f32.gguf");
+        let model = Arc::new(Model::open(&path).unwrap());
+        let kernels = Kernels::new(Isa::Portable, 2).unwrap();
+        let shape = KvShape { kind: KvType::F32, kv_heads: 7, head_dim: 16, block_len: BLOCK_LEN };
+        let cache = KvCache::new(shape, model.hyperparameters().layers, usize::MAX);
+        let (commands, received) = mpsc::channel();
+        let worker = Worker::new(Arc::clone(&model), kernels, cache, 512, 1, received);
+        thread::spawn(move || worker.run());
+        let (isa, threads, kv) = (Isa::Portable, 2, KvType::F32);
+        let shared = Shared { model, window: 512, isa, threads, kv, next_sequence: AtomicU64::new(0), commands };
+        Engine { shared: Arc::new(shared) }
+    }
+
+    #[test]
+    fn a_panic_of_the_thread_is_an_error_for_everyone_and_nobody_waits() {
+        let engine = broken();
+        let request = || GenerateRequest {
+            sampling: SamplerConfig::greedy(),
+            draw: DrawKey::default(),
+            max_tokens: 5,
+            stop: Vec::new(),
+            ignore_eos: false,
+        };
+        let sequences = [engine.sequence(), engine.sequence(), engine.sequence()];
+        // Running, waiting behind it, and on another sequence.
+        let (a, b) = (sequences[0].generate(&[1, 2], request()), sequences[0].generate(&[1, 2, 3], request()));
+        let logits = sequences[1].blocking_logits(&[1], Positions::Last);
+        assert!(matches!(logits, Err(EngineError::Stopped)));
+        for generation in [a, b, sequences[2].generate(&[4], request())] {
+            assert!(matches!(generation.blocking_finish(), Err(EngineError::Stopped)));
+        }
+        // And afterwards.
+        let fork = sequences[0].fork(1);
+        assert!(matches!(fork.generate(&[1], request()).blocking_finish(), Err(EngineError::Stopped)));
+        let mut generation = fork.generate(&[1], request());
+        assert!(matches!(generation.blocking_next(), Some(Err(EngineError::Stopped))));
+        assert!(generation.blocking_next().is_none());
+    }
+}

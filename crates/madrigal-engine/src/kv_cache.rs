@@ -34,11 +34,13 @@ pub(crate) struct Table {
     blocks: Vec<u32>,
 }
 
-/// No block may be taken without passing the limit.
+/// Why no block can be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OutOfBlocks {
-    pub(crate) needed: usize,
-    pub(crate) available: usize,
+pub(crate) enum OutOfBlocks {
+    /// Without passing the limit.
+    Limit { needed: usize, available: usize },
+    /// The system has no memory for so many in all.
+    Memory { blocks: usize },
 }
 
 impl Table {
@@ -81,7 +83,7 @@ impl KvCache {
     pub(crate) fn promise(&mut self, blocks: usize) -> Result<(), OutOfBlocks> {
         let available = self.available();
         if blocks > available {
-            return Err(OutOfBlocks { needed: blocks, available });
+            return Err(OutOfBlocks::Limit { needed: blocks, available });
         }
         self.promised += blocks;
         Ok(())
@@ -152,31 +154,35 @@ impl KvCache {
     }
 
     fn take(&mut self, promise: &mut usize) -> Result<u32, OutOfBlocks> {
-        if *promise > 0 {
-            *promise -= 1;
-            self.promised -= 1;
-        } else if self.available() == 0 {
-            return Err(OutOfBlocks { needed: 1, available: 0 });
+        if *promise == 0 && self.available() == 0 {
+            return Err(OutOfBlocks::Limit { needed: 1, available: 0 });
         }
         let block = match self.free.pop() {
             Some(block) => block,
-            None => self.grow(),
+            None => self.grow()?,
         };
+        if *promise > 0 {
+            *promise -= 1;
+            self.promised -= 1;
+        }
         self.references[block as usize] = 1;
         Ok(block)
     }
 
-    /// Allocates blocks and returns the first of them.
-    fn grow(&mut self) -> u32 {
+    /// Allocates blocks and returns the first of them. Where the system refuses, nothing has changed.
+    fn grow(&mut self) -> Result<u32, OutOfBlocks> {
         let first = self.references.len();
         let total = (first + (first / 4).max(GROWTH)).min(self.most_blocks).max(first + 1);
+        for layer in &mut self.layers {
+            layer.reserve(total).map_err(|_| OutOfBlocks::Memory { blocks: total })?;
+        }
         for layer in &mut self.layers {
             layer.resize(total);
         }
         self.references.resize(total, 0);
         // The lowest numbers are handed out first.
         self.free.extend((first as u32 + 1..total as u32).rev());
-        first as u32
+        Ok(first as u32)
     }
 
     fn let_go(&mut self, block: u32) {
@@ -235,7 +241,7 @@ mod tests {
     fn the_limit_is_kept_before_anything_is_allocated() {
         let mut cache = cache(3);
         let mut table = Table::default();
-        assert_eq!(cache.promise(4), Err(OutOfBlocks { needed: 4, available: 3 }));
+        assert_eq!(cache.promise(4), Err(OutOfBlocks::Limit { needed: 4, available: 3 }));
         let mut promise = 2;
         cache.promise(promise).unwrap();
         assert_eq!(cache.available(), 1);
@@ -244,11 +250,27 @@ mod tests {
         }
         assert_eq!((promise, cache.used(), cache.available()), (0, 2, 1));
         push_all(&mut cache, &mut table, 64..96);
-        assert_eq!(cache.push(&mut table, 96, &mut 0), Err(OutOfBlocks { needed: 1, available: 0 }));
+        assert_eq!(cache.push(&mut table, 96, &mut 0), Err(OutOfBlocks::Limit { needed: 1, available: 0 }));
         assert_eq!(table.tokens().len(), 96);
         cache.truncate(&mut table, 64);
         assert_eq!(cache.available(), 1);
         assert!(cache.layers.iter().all(|layer| layer.blocks() <= 3));
+    }
+
+    #[test]
+    fn memory_that_the_system_does_not_have_is_an_error() {
+        // Blocks of 2^60 bytes.
+        let huge = KvShape { kv_heads: 1 << 40, head_dim: 1 << 12, ..SHAPE };
+        let mut cache = KvCache::new(huge, 2, usize::MAX);
+        let mut table = Table::default();
+        let mut promise = 1;
+        cache.promise(promise).unwrap();
+        for _ in 0..2 {
+            assert_eq!(cache.push(&mut table, 0, &mut promise), Err(OutOfBlocks::Memory { blocks: GROWTH }));
+            assert_eq!((promise, cache.used(), table.tokens().len()), (1, 0, 0));
+        }
+        cache.withdraw(promise);
+        cache.release(table);
     }
 
     #[derive(Debug, Clone)]

@@ -32,8 +32,9 @@ impl MappedFile {
         #[expect(unsafe_code, reason = "mapping is the only way to load weights without a second copy in memory")]
         // SAFETY: the mapping is private to this struct, read-only, and unmapped only when the last clone is gone. Every
         // bit pattern is a valid `u8`. What remains is that another process may change or truncate the file while it is
-        // mapped: a change shows as wrong numbers, a truncation as a fault of this process, as in every program that maps
-        // its model; docs/security.md names it.
+        // mapped. Every offset was checked against the mapping's length, which stays, and text is copied out as soon as it
+        // was checked, when the file is opened: a change afterwards shows as wrong numbers. A truncation is a fault of this
+        // process, as in every program that maps its model; docs/security.md names it.
         let map = unsafe { memmap2::Mmap::map(&file)? };
         Ok(Self(Arc::new(Bytes::Mapped(map))))
     }

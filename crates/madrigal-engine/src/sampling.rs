@@ -90,8 +90,16 @@ pub enum SamplerError {
         /// What was computed.
         value: f32,
     },
+    /// Biases or penalties so large that nothing can be computed with them.
+    #[error("sample a token: logit bias and penalties make the logit of token {id} {value}; take smaller ones")]
+    Overflow {
+        /// The token.
+        id: u32,
+        /// What was computed.
+        value: f32,
+    },
     /// Nothing is left to draw.
-    #[error("sample a token: every token is forbidden by the logit bias")]
+    #[error("sample a token: every token is forbidden by the logit bias and the penalties")]
     Nothing,
 }
 
@@ -162,6 +170,10 @@ impl SamplerConfig {
         penalties::apply(self, logits, history);
         if let Some(dry) = &self.dry {
             dry.apply(logits, history);
+        }
+        let overflows = |logit: f32| logit.is_nan() || logit == f32::INFINITY;
+        if let Some((id, &value)) = logits.iter().enumerate().find(|(_, logit)| overflows(**logit)) {
+            return Err(SamplerError::Overflow { id: id as u32, value });
         }
 
         let likeliest = likeliest(logits).ok_or(SamplerError::Nothing)?;

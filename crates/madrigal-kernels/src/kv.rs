@@ -3,6 +3,7 @@
 //! Owns the storage and its rounding. Which block belongs to which sequence, reference counts and
 //! eviction are the engine's.
 
+use std::collections::TryReserveError;
 use std::fmt;
 use std::str::FromStr;
 
@@ -128,6 +129,19 @@ impl KvLayer {
     #[must_use]
     pub fn blocks(&self) -> usize {
         self.blocks
+    }
+
+    /// Makes room for `blocks` in all, so that [`KvLayer::resize`] to as many allocates nothing. Nothing else changes.
+    pub fn reserve(&mut self, blocks: usize) -> Result<(), TryReserveError> {
+        // A number beyond the address space is refused like any other that cannot be had.
+        let elems = blocks.saturating_mul(self.shape.block_elems());
+        fn reserve<T>(store: &mut Vec<T>, elems: usize) -> Result<(), TryReserveError> {
+            store.try_reserve_exact(elems.saturating_sub(store.len()))
+        }
+        match &mut self.store {
+            Store::F32 { k, v } => reserve(k, elems).and_then(|()| reserve(v, elems)),
+            Store::Bf16 { k, v } => reserve(k, elems).and_then(|()| reserve(v, elems)),
+        }
     }
 
     /// Adds zeroed blocks at the end, or drops the last ones.

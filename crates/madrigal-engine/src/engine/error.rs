@@ -65,6 +65,14 @@ pub enum EngineError {
         /// What is left.
         available: u64,
     },
+    /// The system has no memory for the KV blocks.
+    #[error(
+        "keep the context in memory: the system does not give {needed} bytes; use fewer sequences or fewer tokens, or a smaller model"
+    )]
+    Allocation {
+        /// What all blocks would take.
+        needed: u64,
+    },
     /// The model computed no number.
     #[error("compute the logits after token {position}: they are not finite; the weights are damaged or overflow")]
     NotFinite {

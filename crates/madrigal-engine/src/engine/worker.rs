@@ -316,5 +316,11 @@ impl Worker {
 }
 
 fn memory_error(error: OutOfBlocks, block_bytes: u64) -> EngineError {
-    EngineError::Memory { needed: error.needed as u64 * block_bytes, available: error.available as u64 * block_bytes }
+    let bytes = |blocks: usize| (blocks as u64).saturating_mul(block_bytes);
+    match error {
+        OutOfBlocks::Limit { needed, available } => {
+            EngineError::Memory { needed: bytes(needed), available: bytes(available) }
+        }
+        OutOfBlocks::Memory { blocks } => EngineError::Allocation { needed: bytes(blocks) },
+    }
 }

@@ -37,6 +37,10 @@ impl Dry {
 
     /// Changes the logits of the tokens that would continue a repeated passage.
     pub(super) fn apply(&self, logits: &mut [f32], history: &[u32]) {
+        // A long match overflows the power, and nothing times infinity is no number.
+        if self.multiplier == 0.0 {
+            return;
+        }
         for (id, length) in self.matches(history) {
             let (Some(logit), Some(excess)) = (logits.get_mut(id as usize), length.checked_sub(self.allowed_length))
             else {

@@ -14,6 +14,8 @@ pub(super) fn top_k(candidates: &mut Vec<Candidate>, k: usize) {
     if k > 0 && k < candidates.len() {
         candidates.select_nth_unstable_by(k, likeliest_first);
         candidates.truncate(k);
+        // The selection leaves an order of its own; sums must not depend on it.
+        candidates.sort_unstable_by_key(|candidate| candidate.id);
     }
 }
 

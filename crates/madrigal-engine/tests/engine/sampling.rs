@@ -103,6 +103,27 @@ fn numbers_that_are_none_are_errors() {
 }
 
 #[test]
+fn settings_that_overflow_are_errors_and_never_change_the_draw_in_silence() {
+    let good = SamplerConfig::default;
+    let history = [0_u32; 3000];
+    let overflowing = [
+        SamplerConfig { logit_bias: vec![(1, f32::MAX), (1, f32::MAX)], ..good() },
+        SamplerConfig { repetition_penalty: 1e-38, ..good() },
+        SamplerConfig { frequency_penalty: f32::MIN, ..good() },
+    ];
+    for config in overflowing {
+        config.validate(3).unwrap();
+        let error = config.sample(&mut [9.0, 1.0, 2.0], &history, KEY, 0).unwrap_err();
+        assert!(matches!(error, SamplerError::Overflow { value: f32::INFINITY, .. }), "{error}");
+    }
+    // The history repeats itself for longer than a power of 2 can count.
+    let dry = |multiplier| Dry { multiplier, base: 2.0, allowed_length: 2, window: 0, breakers: Vec::new() };
+    let draw = |config: SamplerConfig| config.sample(&mut [9.0, 1.0, 2.0], &history, KEY, 0);
+    assert_eq!(draw(SamplerConfig { dry: Some(dry(0.0)), temperature: 0.0, ..good() }), Ok(0));
+    assert_eq!(draw(SamplerConfig { dry: Some(dry(1.0)), temperature: 0.0, ..good() }), Ok(2));
+}
+
+#[test]
 fn settings_out_of_range_are_named() {
     let good = SamplerConfig::default;
     let dry = |multiplier, base| Some(Dry { multiplier, base, allowed_length: 2, window: 0, breakers: Vec::new() });

@@ -176,6 +176,58 @@ fn cancelled_generations_end_with_what_there_is() {
 }
 
 #[test]
+fn a_long_prompt_can_be_cancelled_while_it_is_read() {
+    let engine = llama();
+    let sequence = engine.sequence();
+    let prompt: Vec<u32> = (0..500).collect();
+    let generation = sequence.generate(&prompt, GenerateRequest { ignore_eos: true, ..greedy(10) });
+    generation.cancel();
+    let end = generation.blocking_finish().unwrap();
+    assert!(end.finish == Finish::Cancelled || end.ids.len() == 10, "{:?}", end.finish);
+    // What was read so far is used, and nothing that was not read.
+    let after = sequence.generate(&prompt, greedy(5)).blocking_finish().unwrap();
+    assert_eq!(after.ids, generate(&engine, &prompt, greedy(5)).ids);
+}
+
+#[test]
+fn a_sequence_may_be_forked_while_it_speaks() {
+    let engine = llama();
+    let endless = |tokens| GenerateRequest { ignore_eos: true, ..greedy(tokens) };
+    let alone = generate(&engine, &[1, 2, 3], endless(200));
+    let sequence = engine.sequence();
+    let mut generation = sequence.generate(&[1, 2, 3], endless(200));
+    for taken in 0..100 {
+        assert!(matches!(generation.blocking_next(), Some(Ok(GenerateEvent::Token { .. }))));
+        if taken % 10 == 0 {
+            let mut ids = vec![1, 2, 3];
+            ids.extend(&alone.ids[..taken]);
+            let fork = sequence.fork(3 + taken);
+            let generated = fork.generate(&ids, endless(8)).blocking_finish().unwrap();
+            assert_eq!(generated.ids, alone.ids[taken..taken + 8], "fork after {taken}");
+        }
+    }
+    assert_eq!(generation.blocking_finish().unwrap().ids, alone.ids);
+}
+
+#[test]
+fn of_two_that_want_the_same_memory_one_gets_it_and_one_an_error() {
+    let model = Model::open(&testdata("parity/llama-tied/model-f32.gguf")).unwrap();
+    let limit = model.weight_bytes() + 4 * 2 * 2 * 32 * 16 * 4;
+    let options = EngineOptions { threads: 2, memory_limit: Some(limit), ..EngineOptions::default() };
+    let engine = Engine::start(model, options).unwrap();
+    let endless = |tokens| GenerateRequest { ignore_eos: true, ..greedy(tokens) };
+    let (first, second) = (engine.sequence(), engine.sequence());
+    let one = first.generate(&[1], endless(120));
+    let other = second.generate(&[2], endless(120));
+    let (one, other) = (one.blocking_finish(), other.blocking_finish());
+    assert_eq!(one.unwrap().ids.len(), 120);
+    assert!(matches!(other, Err(EngineError::Memory { .. })));
+    // Whoever gives up its sequence makes room.
+    drop(first);
+    assert_eq!(second.generate(&[2], endless(120)).blocking_finish().unwrap().ids.len(), 120);
+}
+
+#[test]
 fn requests_of_one_sequence_are_answered_in_order() {
     let engine = llama();
     let sequence = engine.sequence();
