@@ -149,18 +149,20 @@ impl Hyperparameters {
     }
 
     fn problem(&self) -> Option<String> {
+        // No model comes near any of these. With them, what a file makes a forward pass allocate stays in proportion to its
+        // tensors, products of sizes fit in 64 bits, and every position is a whole number of 32-bit floats.
         let sizes = [
-            ("vocabulary size", self.vocabulary),
-            ("hidden size", self.hidden),
-            ("layer count", self.layers),
-            ("head count", self.heads),
-            ("key-value head count", self.kv_heads),
-            ("head size", self.head_dim),
-            ("feed-forward size", self.feed_forward),
-            ("context length", self.context),
+            ("vocabulary size", self.vocabulary, 1 << 21),
+            ("hidden size", self.hidden, 1 << 18),
+            ("layer count", self.layers, 1 << 12),
+            ("head count", self.heads, 1 << 12),
+            ("key-value head count", self.kv_heads, 1 << 12),
+            ("head size", self.head_dim, 1 << 13),
+            ("feed-forward size", self.feed_forward, 1 << 18),
+            ("context length", self.context, 1 << 24),
         ];
-        if let Some((what, size)) = sizes.into_iter().find(|&(_, size)| size == 0 || size > LARGEST_SIZE) {
-            return Some(format!("the {what} is {size}; it must be from 1 to {LARGEST_SIZE}"));
+        if let Some((what, size, largest)) = sizes.into_iter().find(|&(_, size, largest)| size == 0 || size > largest) {
+            return Some(format!("the {what} is {size}; it must be from 1 to {largest}"));
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             let Self { heads, kv_heads, .. } = self;
@@ -190,6 +192,3 @@ impl Hyperparameters {
         (!scaling).then(|| format!("the rotary scaling {:?} has numbers out of range", self.rope.scaling))
     }
 }
-
-/// No size of any model comes near it; with it, products of three sizes fit in 64 bits and a lying file cannot overflow them.
-const LARGEST_SIZE: usize = 1 << 21;

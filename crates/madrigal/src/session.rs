@@ -76,7 +76,11 @@ impl Session {
             None => Ok(()),
             Some(error) => {
                 let saved = format!("what was said before is in {}", self.run.dir.display());
-                anstream::eprintln!("{DIM}{saved}; `madrigal run resume {}` goes on from there{DIM:#}", self.run.id);
+                anstream::eprintln!(
+                    "{DIM}{saved}; `{} run resume {}` goes on from there{DIM:#}",
+                    surroundings::program(),
+                    self.name_to_type()
+                );
                 Err(Failure::failed(error))
             }
         }
@@ -93,6 +97,12 @@ impl Session {
         output::print_json(&line).doing("print the result")
     }
 
+    /// The shortest name by which the run is found from here.
+    fn name_to_type(&self) -> String {
+        let usual = std::path::Path::new("runs").join(&self.run.id);
+        if self.run.dir == usual { self.run.id.clone() } else { self.run.dir.display().to_string() }
+    }
+
     fn say_goodbye(&self, stopped: &str, outcome: &Outcome) {
         let spent = &outcome.spent;
         let tokens = match spent.completion_tokens {
@@ -102,12 +112,13 @@ impl Session {
         let cost = spent.cost_usd.map_or_else(String::new, |cost| format!(", ${cost:.4}"));
         anstream::eprintln!("{DIM}Stopped ({stopped}) after {} turns{tokens}{cost}.{DIM:#}", spent.turns);
         anstream::eprintln!("{BOLD}The run is in {}{BOLD:#}", self.run.dir.display());
-        let id = &self.run.id;
+        let id = self.name_to_type();
+        let program = surroundings::program();
         for (command, what) in [
-            (format!("madrigal run verify {id}"), "prove that it was really so"),
-            (format!("madrigal run export {id} --format html --out talk.html"), "a page to read"),
-            (format!("madrigal run resume {id} --turns +10"), "let them go on"),
-            (format!("madrigal run fork {id} --at 3 --say 'Let us change the subject.'"), "what if"),
+            (format!("{program} run verify {id}"), "prove that it was really so"),
+            (format!("{program} run export {id} --format html --out talk.html"), "a page to read"),
+            (format!("{program} run resume {id} --turns +10"), "let them go on"),
+            (format!("{program} run fork {id} --at 3 --say 'Let us change the subject.'"), "what if"),
         ] {
             anstream::eprintln!("  {command}  {DIM}{what}{DIM:#}");
         }

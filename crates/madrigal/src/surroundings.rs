@@ -14,6 +14,21 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Model files that are told of, at most.
 const MOST_FILES: usize = 5;
 
+/// This program as it was called, so that a command that is told can be typed as it stands.
+pub(crate) fn program() -> String {
+    let called = std::env::args_os().next().map(|name| name.to_string_lossy().into_owned());
+    called.filter(|name| !name.is_empty()).map_or_else(|| "madrigal".to_owned(), quoted)
+}
+
+/// A word of a command line.
+fn quoted(word: String) -> String {
+    if word.contains(|c: char| c.is_whitespace() || c == '\'') {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    } else {
+        word
+    }
+}
+
 /// Something to use, and the command that uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hint {
@@ -27,8 +42,7 @@ pub(crate) struct Hint {
 
 impl Hint {
     fn new(model: String, what: String) -> Self {
-        let quoted = if model.contains(char::is_whitespace) { format!("'{model}'") } else { model.clone() };
-        let command = format!("madrigal talk physicist sceptic --model {quoted}");
+        let command = format!("{} talk physicist sceptic --model {}", program(), quoted(model.clone()));
         Self { model, command, what }
     }
 }

@@ -26,6 +26,7 @@ pub struct LocalModel {
     window: usize,
     heard: Heard,
     noticed: bool,
+    tokens_read: usize,
 }
 
 /// What the template made of the window at the last turn, to notice one that rewrites it.
@@ -55,7 +56,14 @@ impl LocalModel {
             window,
             heard: Heard::default(),
             noticed: false,
+            tokens_read: 0,
         }
+    }
+
+    /// Tokens that the last reply had to read: what its prompt had and the KV cache had not.
+    #[must_use]
+    pub fn tokens_read(&self) -> usize {
+        self.tokens_read
     }
 
     fn build(&mut self, request: &ReplyRequest<'_>) -> Result<Prompt, ChatError> {
@@ -141,6 +149,7 @@ impl ChatModel for LocalModel {
                     None => return Err(failed(&self.name, std::io::Error::other("the engine has stopped"))),
                 }
             };
+            self.tokens_read = generated.read_tokens;
             // Some templates open the thought themselves.
             let thinks = prompt.text.trim_end().ends_with(message::THOUGHT[0]);
             let tokenizer = self.engine.model().tokenizer();

@@ -13,6 +13,9 @@ use crate::mapped_file::MappedFile;
 /// The length of the header's length.
 const PREFIX_BYTES: usize = 8;
 
+/// The largest index that is read; those of the largest models have a few megabytes.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+
 pub(super) struct SafetensorsFile {
     pub(super) tensors: Vec<(String, Stored)>,
 }
@@ -52,7 +55,11 @@ pub(super) fn files_of(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
         return Ok(vec![single]);
     }
     let malformed = |problem: String| WeightsError::Malformed { path: index.clone(), problem };
-    let text = std::fs::read(&index).map_err(|source| WeightsError::Open { path: index.clone(), source })?;
+    let open = |source| WeightsError::Open { path: index.clone(), source };
+    if std::fs::metadata(&index).map_err(open)?.len() > MAX_INDEX_BYTES {
+        return Err(malformed(format!("it is longer than {MAX_INDEX_BYTES} bytes")));
+    }
+    let text = std::fs::read(&index).map_err(open)?;
     let value: Value = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
     let map = value
         .get("weight_map")

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use madrigal_engine::hyperparameters::RopeScaling;
-use madrigal_engine::{Engine, EngineError, EngineOptions, KvType, Model};
+use madrigal_engine::{Engine, EngineError, EngineOptions, GenerateRequest, KvType, Model, SamplerConfig};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::fixtures::{json as read_json, testdata};
+use crate::fixtures::{greedy, json as read_json, testdata};
 use crate::gguf_files::Writer;
 
 fn error(path: &Path) -> String {
@@ -88,6 +89,10 @@ fn ggufs_with_impossible_shapes_are_refused_by_name() {
         ("embedding_length", Some(0.0), "the hidden size is 0"),
         ("block_count", Some(0.0), "the layer count is 0"),
         ("block_count", Some(4e9), "the layer count is 4"),
+        ("block_count", Some(4097.0), "the layer count is 4097; it must be from 1 to 4096"),
+        ("context_length", Some(4e9), "the context length is 4000000000"),
+        ("attention.head_count_kv", Some(5e3), "the key-value head count is 5000"),
+        ("feed_forward_length", Some(1e6), "the feed-forward size is 1000000"),
         ("feed_forward_length", Some(0.0), "the feed-forward size is 0"),
         ("attention.head_count", Some(0.0), "0 heads do not divide"),
         ("attention.head_count", Some(3.0), "3 heads do not divide"),
@@ -118,6 +123,12 @@ fn ggufs_with_impossible_shapes_are_refused_by_name() {
         let error = gguf_error(&tensors(keys("llama", change, to), "", None));
         assert!(error.contains(expected), "{change} {to:?}: {error}");
     }
+}
+
+#[test]
+fn the_longest_windows_in_use_are_opened() {
+    // Llama-3-8B-Instruct-Gradient-4194k's.
+    assert_eq!(gguf_error(&tensors(keys("llama", "context_length", Some(4_194_304.0)), "", None)), "");
 }
 
 #[test]
@@ -346,6 +357,10 @@ fn sharded_weights_are_joined_by_their_index() {
         write(json!({ "model.norm.weight": name }));
         assert!(error(sharded.path()).contains("names no plain file"), "{}", error(sharded.path()));
     }
+    for name in ["..", ".", "", "a/../model-00001-of-00001.safetensors", "./model-00001-of-00001.safetensors"] {
+        write(json!({ "model.norm.weight": name }));
+        assert!(error(sharded.path()).contains("names no plain file"), "{name}: {}", error(sharded.path()));
+    }
     write(json!({ "model.norm.weight": "missing.safetensors" }));
     assert!(error(sharded.path()).contains("missing.safetensors`"));
 }
@@ -397,6 +412,35 @@ fn damaged_numbers_are_an_error_not_a_text() {
     let sequence = engine.sequence();
     let error = sequence.blocking_logits(&[1, 2], madrigal_engine::Positions::Last).unwrap_err();
     assert!(matches!(error, EngineError::NotFinite { position: 1 }), "{error}");
-    let error = sequence.generate(&[1, 2], crate::fixtures::greedy(3)).blocking_finish().unwrap_err();
+    let error = sequence.generate(&[1, 2], greedy(3)).blocking_finish().unwrap_err();
     assert!(error.to_string().contains("is NaN; the weights are damaged"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// A damaged model is refused, computes something, or says that it cannot; its engine never panics.
+    #[test]
+    fn no_change_of_a_models_bytes_makes_its_engine_panic(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), any::<bool>()), 1..6),
+        shortest in any::<bool>(),
+    ) {
+        let mut bytes = tensors(keys("llama", "", None), "", None).bytes();
+        for (place, byte, flip) in changes {
+            let at = place.index(bytes.len());
+            // Single bits keep more of the file's sense than whole bytes do.
+            bytes[at] = if flip { bytes[at] ^ (1 << (byte % 8)) } else { byte };
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        let Ok(model) = Model::open(&path) else { return Ok(()) };
+        let window = model.hyperparameters().context;
+        let engine = Engine::start(model, EngineOptions { threads: 1, ..EngineOptions::default() }).unwrap();
+        let ids = if shortest { vec![3] } else { vec![3; window.min(40)] };
+        for request in [greedy(3), GenerateRequest { sampling: SamplerConfig::default(), ..greedy(3) }] {
+            let generated = engine.sequence().generate(&ids, request).blocking_finish();
+            prop_assert!(!matches!(generated, Err(EngineError::Stopped)));
+        }
+    }
 }
