@@ -287,6 +287,12 @@ fn a_small_vocabulary_spells_as_its_merges_say() {
     assert_eq!(tokenizer.encode("<think>a", Encode { parse_special: true, ..Encode::default() }).unwrap(), [7, 2]);
 }
 
+/// Three replacements that make a letter a gigabyte.
+fn bomb(pattern: &Value) -> Value {
+    let step = json!({"type": "Replace", "pattern": pattern, "content": "a".repeat(1024)});
+    json!({"type": "Sequence", "normalizers": [step, {"type": "Sequence", "normalizers": [step, step]}]})
+}
+
 #[test]
 fn damaged_tokenizer_json_is_one_clear_error() {
     let cases: &[(&str, Value, &str)] = &[
@@ -318,6 +324,8 @@ fn damaged_tokenizer_json_is_one_clear_error() {
         ("/normalizer/pattern", json!({"Regex": "(unclosed"}), "`normalizer`"),
         ("/normalizer/pattern", json!({"String": ""}), "empty pattern"),
         ("/normalizer/content", json!(["x"]), "`normalizer`"),
+        ("/normalizer", bomb(&json!({"String": "a"})), "may make a text 1073741824 times longer, more than 4096"),
+        ("/normalizer", bomb(&json!({"Regex": "x?"})), "times longer, more than 4096"),
         (
             "/pre_tokenizer",
             json!({"type": "Split", "pattern": {"Regex": "((a{999}){999}){999}"}, "behavior": "Isolated", "invert": false}),

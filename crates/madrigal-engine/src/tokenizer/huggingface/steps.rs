@@ -39,6 +39,8 @@ const PRE_TOKENIZERS: [&str; 11] = [
 ];
 /// Longer texts in a step are no pattern and no replacement that anyone wrote.
 const MAX_TEXT_BYTES: usize = 8192;
+/// How many times longer replacements may make a text. Known files have `▁` for a space: three times.
+const MAX_GROWTH: usize = 1 << 12;
 /// Groups nested deeper are refused: the pattern compiler descends into them.
 const MAX_GROUP_DEPTH: usize = 64;
 
@@ -54,6 +56,11 @@ pub(super) fn read(
             None => None,
             Some(value) => {
                 check(reader, "normalizer", &NORMALIZERS, &value)?;
+                let growth = flat(&value).into_iter().map(growth).fold(1, usize::saturating_mul);
+                if growth > MAX_GROWTH {
+                    let problem = format!("`normalizer` may make a text {growth} times longer, more than {MAX_GROWTH}");
+                    return Err(reader.malformed(problem));
+                }
                 Some(serde_json::from_value(value).map_err(|error| failed("normalizer", error))?)
             }
         },
@@ -88,6 +95,19 @@ fn check(reader: Reader<'_>, part: &str, known: &[&str], step: &Value) -> Result
         return Err(reader.malformed(format!("the {part} `{name}` has an empty pattern")));
     }
     inner(step).iter().try_for_each(|step| check(reader, part, known, step))
+}
+
+/// How many times longer a step may make a text: replacements after one another multiply.
+fn growth(step: &Value) -> usize {
+    if type_of(step) != Some("Replace") {
+        return 1;
+    }
+    let content = step.get("content").and_then(Value::as_str).unwrap_or_default().len();
+    match step.get("pattern").and_then(|pattern| pattern.get("String")?.as_str()) {
+        Some(text) => content.div_ceil(text.len().max(1)).max(1),
+        // An expression may match the nothing between two characters.
+        None => content + 1,
+    }
 }
 
 fn type_of(step: &Value) -> Option<&str> {
