@@ -72,6 +72,9 @@ impl LocalModel {
 
     /// Says, once, that the template changed what it had made of earlier messages.
     fn notice_rewriting(&mut self, request: &ReplyRequest<'_>, on_event: &mut (dyn FnMut(ReplyEvent) + Send)) {
+        if self.noticed {
+            return;
+        }
         let first = request.context.said.first().map(|said| said.id);
         // Some templates refuse an empty window; there is nothing to compare then.
         let prompt = self.prompts.history(request).unwrap_or_default();
@@ -80,7 +83,7 @@ impl LocalModel {
         // The space before a reply may have been its own.
         let kept = now.text.starts_with(before.prompt.text.trim_end());
         let comparable = !now.text.is_empty() && (before.first.is_none() || before.first == first);
-        if kept || !comparable || self.noticed {
+        if kept || !comparable {
             return;
         }
         self.noticed = true;
