@@ -180,11 +180,14 @@ impl Conversation {
             let seat = self.seat_of(turn, recorded.as_ref().map(|(message, _)| message));
             let draw = Draw { seed: self.seed, seat: seat as u32, turn };
             let control = self.state.pending.take();
+            let repeats = recorded.as_ref().map(|(message, _)| record.repeats(message));
             let room = match record.compaction(turn, &self.seats[seat].name) {
-                Some(recorded) if !record.compares() || self.seats[seat].model.source() == Source::Remote => {
-                    self.seats[seat].forget(&recorded);
-                    Ok(Some(recorded))
+                Some(compaction) if repeats != Some(true) => {
+                    self.seats[seat].forget(&compaction);
+                    Ok(Some(compaction))
                 }
+                // Whoever does not speak now needs no room.
+                None if repeats == Some(false) => Ok(None),
                 _ => self.seats[seat].make_room(turn, control, draw),
             };
             match room {
@@ -287,6 +290,7 @@ impl Conversation {
         word: Option<ControlWord>,
         record: &mut Record<'_>,
     ) -> (Spoken, bool) {
+        let repeats = record.repeats(&message);
         let Seat { model, context, sampling, .. } = &mut self.seats[seat];
         let ids = message.ids.and_then(|ids| Some(SpokenIds { tokenizer: model.tokenizer()?, ids }));
         let recorded = Reply {
@@ -302,8 +306,7 @@ impl Conversation {
             },
         };
         let request = ReplyRequest { context, control, sampling, draw };
-        let repeatable = matches!(message.source, Source::Local | Source::Scripted);
-        if !(record.compares() && repeatable) {
+        if !repeats {
             model.adopt(&request, &recorded);
             return (Spoken::Said(recorded, message.source), true);
         }

@@ -41,7 +41,10 @@ impl TurnOrder {
             TurnPolicy::Fixed(order) => order
                 .iter()
                 .map(|wanted| {
-                    names.iter().position(|name| name.eq_ignore_ascii_case(wanted)).ok_or_else(|| unknown(wanted))
+                    names
+                        .iter()
+                        .position(|name| name.eq_ignore_ascii_case(wanted.trim()))
+                        .ok_or_else(|| unknown(wanted))
                 })
                 .collect::<Result<Vec<_>, _>>()?,
         };

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use madrigal_agents::control::ControlWord;
 use madrigal_journal::JournalWriter;
-use madrigal_journal::event::{Event, Message, Turn};
+use madrigal_journal::event::{Event, Message, Source, Turn};
 
 /// A record could not be kept or continued.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,8 @@ pub struct Record<'j> {
     /// Recorded notices; they are not written twice.
     notices: Vec<Event>,
     writer: Option<&'j mut JournalWriter>,
+    /// In a verification, the last turn that is taken at its word.
+    taken_until: Turn,
     differences: Vec<Difference>,
     base_ms: u64,
 }
@@ -55,10 +57,18 @@ impl<'j> Record<'j> {
         Self::over(past, Some(writer))
     }
 
-    /// A record that compares what is computed with `past` and writes nothing.
+    /// A record that compares what is computed with `past` and writes nothing. Turns up to `taken_until` are taken at
+    /// their word.
     #[must_use]
-    pub fn comparing(past: Vec<Event>) -> Self {
-        Self::over(past, None)
+    pub fn comparing(past: Vec<Event>, taken_until: Turn) -> Self {
+        Self { taken_until, ..Self::over(past, None) }
+    }
+
+    /// Whether a recorded message is said again and compared, rather than taken at its word.
+    #[must_use]
+    pub fn repeats(&self, message: &Message) -> bool {
+        let repeatable = matches!(message.source, Source::Local | Source::Scripted);
+        self.compares() && repeatable && message.turn > self.taken_until
     }
 
     fn over(past: Vec<Event>, writer: Option<&'j mut JournalWriter>) -> Self {
@@ -69,7 +79,7 @@ impl<'j> Record<'j> {
             .into_iter()
             .filter(|event| !matches!(event, Event::Retry { .. } | Event::Discarded { .. } | Event::Resumed { .. }))
             .collect();
-        Self { past, notices, writer, differences: Vec::new(), base_ms }
+        Self { past, notices, writer, taken_until: 0, differences: Vec::new(), base_ms }
     }
 
     /// Whether this is a verification.

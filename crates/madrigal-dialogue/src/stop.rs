@@ -12,12 +12,16 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct StopRules {
     /// Turns held.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub turns: Option<u32>,
     /// Tokens spoken, as far as the chat models count them.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
     /// Seconds of wall time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
     /// US dollars spent, as far as prices are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
 }
 

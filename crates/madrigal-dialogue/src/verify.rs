@@ -1,6 +1,6 @@
 //! Verification: a recorded conversation is held again and compared.
 
-use madrigal_journal::event::Event;
+use madrigal_journal::event::{Event, Turn};
 
 use crate::conversation::{Conversation, ConversationError, Interrupt, Outcome};
 use crate::record::{Difference, Record};
@@ -17,16 +17,17 @@ pub struct Verified {
 }
 
 /// Holds `conversation` again over the recorded `events` and compares: local and scripted agents speak anew, all
-/// other messages are taken from the record.
+/// other messages, and those of turns up to `taken_until`, are taken from the record.
 ///
 /// # Errors
 /// When the conversation cannot be held.
 pub async fn verify(
     conversation: &mut Conversation,
     events: Vec<Event>,
+    taken_until: Turn,
     on: &mut (dyn FnMut(crate::Happening<'_>) + Send),
 ) -> Result<Verified, ConversationError> {
-    let mut record = Record::comparing(events);
+    let mut record = Record::comparing(events, taken_until);
     let (_button, interrupt) = Interrupt::new();
     let Outcome { tokens_compared, messages_from_tape, error, spent, .. } =
         conversation.hold(&mut record, interrupt, on).await?;

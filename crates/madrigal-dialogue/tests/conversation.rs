@@ -232,7 +232,7 @@ async fn a_run_cut_anywhere_and_taken_up_again_is_the_same_run() {
 }
 
 async fn verified(mut conversation: Conversation, events: Vec<Event>) -> Verified {
-    verify(&mut conversation, events, &mut |_| {}).await.unwrap()
+    verify(&mut conversation, events, 0, &mut |_| {}).await.unwrap()
 }
 
 #[tokio::test]

@@ -75,6 +75,9 @@ pub struct ForkedFrom {
     pub run: String,
     /// The last turn that was kept.
     pub turn: Turn,
+    /// Whether the seed or a persona is another one from there on, so that the kept turns cannot be said again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changed: bool,
 }
 
 /// Everything that can happen in a run after its header.

@@ -1,6 +1,6 @@
 //! The top of the command line. Each command's own arguments stand in its own file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -30,9 +30,21 @@ pub(crate) struct Cli {
 /// Where runs are kept.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Place {
-    /// Folder that holds the runs
-    #[arg(long, global = true, value_name = "DIR", env = "MADRIGAL_RUNS", default_value = "runs")]
-    pub(crate) runs: PathBuf,
+    /// Folder that holds the runs [default: runs]
+    #[arg(long, global = true, value_name = "DIR", env = "MADRIGAL_RUNS")]
+    pub(crate) runs: Option<PathBuf>,
+}
+
+impl Place {
+    /// The folder, where it was named.
+    pub(crate) fn named(&self) -> Option<&Path> {
+        self.runs.as_deref()
+    }
+
+    /// The folder.
+    pub(crate) fn root(&self) -> &Path {
+        self.named().unwrap_or(Path::new("runs"))
+    }
 }
 
 #[derive(Debug, Subcommand)]

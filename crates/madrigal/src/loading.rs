@@ -88,23 +88,40 @@ pub(crate) fn hash(role: &str, model: &str, path: &Path) -> Result<FileHash> {
     Ok(FileHash { role: role.to_owned(), model: model.to_owned(), path, bytes, sha256 })
 }
 
-/// What became of recorded files: a line for each that is not what it was.
-pub(crate) fn changed_files(recorded: &[FileHash]) -> Vec<String> {
+/// What became of a recorded file, for people.
+pub(crate) enum FileChange {
+    /// It is not what it was.
+    Differs(String),
+    /// It cannot be read.
+    Gone(String),
+}
+
+impl FileChange {
+    /// What became of it.
+    pub(crate) fn what(&self) -> &str {
+        match self {
+            Self::Differs(what) | Self::Gone(what) => what,
+        }
+    }
+}
+
+/// The recorded files that are not what they were.
+pub(crate) fn changed_files(recorded: &[FileHash]) -> Vec<FileChange> {
     recorded
         .iter()
         .filter_map(|file| match hash(&file.role, &file.model, Path::new(&file.path)) {
-            Err(failure) => Some(failure.message().to_owned()),
+            Err(failure) => Some(FileChange::Gone(failure.message().to_owned())),
             Ok(now) if now.sha256 == file.sha256 => None,
-            Ok(now) => Some(format!(
+            Ok(now) => Some(FileChange::Differs(format!(
                 "the {} of {} differ: {} was sha256 {} ({} bytes) and is {} ({} bytes)",
                 file.role,
                 file.model,
                 file.path,
-                &file.sha256[..12.min(file.sha256.len())],
+                &file.sha256.get(..12).unwrap_or_default(),
                 file.bytes,
                 &now.sha256[..12],
                 now.bytes
-            )),
+            ))),
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Color, Style};
 
@@ -28,6 +29,30 @@ pub(crate) fn neutral(text: &str) -> Cow<'_, str> {
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     if text.contains(harmful) { Cow::Owned(text.replace(harmful, "")) } else { Cow::Borrowed(text) }
+}
+
+/// What became of stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stdout {
+    Open,
+    /// Its reader has gone away: nobody wants to see more, which is no failure.
+    Closed,
+    /// It could not be written.
+    Failed,
+}
+
+static CLOSED: AtomicBool = AtomicBool::new(false);
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// What became of stdout so far.
+pub(crate) fn stdout_state() -> Stdout {
+    if FAILED.load(Ordering::Relaxed) {
+        Stdout::Failed
+    } else if CLOSED.load(Ordering::Relaxed) {
+        Stdout::Closed
+    } else {
+        Stdout::Open
+    }
 }
 
 /// Writes to stdout. A reader that has gone away is no failure.
@@ -57,8 +82,15 @@ pub(crate) fn print_json(value: &serde_json::Value) -> io::Result<()> {
 /// A reader that has gone away is no failure.
 pub(crate) fn quiet_pipe(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            CLOSED.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        Err(error) => {
+            FAILED.store(true, Ordering::Relaxed);
+            Err(error)
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -16,8 +16,13 @@ pub(crate) struct PersonaFolders {
 impl PersonaFolders {
     /// The built-in personas and those of the folders.
     pub(crate) fn library(&self) -> PersonaLibrary {
-        let usual = PathBuf::from("personas");
-        let folders = if self.folders.is_empty() && usual.is_dir() { vec![usual] } else { self.folders.clone() };
-        PersonaLibrary::new(folders)
+        library(&self.folders)
     }
+}
+
+/// The built-in personas and those of `folders`, or of the usual folder where none is named.
+pub(crate) fn library(folders: &[PathBuf]) -> PersonaLibrary {
+    let usual = PathBuf::from("personas");
+    let folders = if folders.is_empty() && usual.is_dir() { vec![usual] } else { folders.to_vec() };
+    PersonaLibrary::new(folders)
 }

@@ -103,7 +103,9 @@ pub(crate) fn find(root: &Path, name: &str) -> Result<RunPlace> {
     }
     let runs = list(root)?;
     if name == "latest" {
-        return runs.into_iter().next_back().ok_or_else(|| {
+        // A run that was killed before it had a header holds nothing.
+        let begun = |run: &RunPlace| fs::metadata(run.journal()).is_ok_and(|file| file.len() > 0);
+        return runs.into_iter().rev().find(begun).ok_or_else(|| {
             Failure::of(format_args!(
                 "find the latest run: there is none in {}; `madrigal talk` makes one",
                 root.display()
@@ -142,7 +144,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         for id in ["20260101-000000", "20260101-000000-2", "20260101-000000-10", "20260202-000000"] {
             fs::create_dir(root.path().join(id)).unwrap();
-            fs::write(root.path().join(id).join(JOURNAL), "").unwrap();
+            fs::write(root.path().join(id).join(JOURNAL), "{}").unwrap();
         }
         fs::create_dir(root.path().join("not-a-run")).unwrap();
         let find = |name: &str| find(root.path(), name).map(|run| run.id);

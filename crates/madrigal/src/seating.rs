@@ -40,14 +40,15 @@ pub(crate) struct Address {
     base_url: Option<BaseUrl>,
 }
 
-/// The addresses that a recorded configuration still knows.
-pub(crate) fn recorded_addresses(config: &ConversationConfig) -> Result<Vec<Address>> {
+/// The addresses that a recorded configuration still knows; `base_url` replaces those of providers.
+pub(crate) fn recorded_addresses(config: &ConversationConfig, base_url: Option<&str>) -> Result<Vec<Address>> {
+    let given = base_url.map(BaseUrl::parse).transpose().map_err(Failure::usage)?;
     config
         .agents
         .iter()
         .map(|agent| {
-            let base_url = agent.base_url.as_deref().map(BaseUrl::parse).transpose().map_err(Failure::of)?;
-            Ok(Address { model: agent.model.parse().map_err(Failure::of)?, base_url })
+            let recorded = agent.base_url.as_deref().map(BaseUrl::parse).transpose().map_err(Failure::of)?;
+            Ok(Address { model: agent.model.parse().map_err(Failure::of)?, base_url: given.clone().or(recorded) })
         })
         .collect()
 }
@@ -278,9 +279,14 @@ fn remote_target(model: &ModelName, base_url: Option<&BaseUrl>) -> Option<Remote
     };
     let mut target = RemoteTarget::new(provider, model);
     target.base_url = address.cloned();
-    target.api_key =
-        std::env::var(provider.key_variable()).ok().filter(|key| !key.trim().is_empty()).map(|key| Secret::new(&key));
+    target.api_key = key_of(provider);
+    target.other_keys = remote::Provider::ALL.into_iter().filter_map(key_of).collect();
     Some(target)
+}
+
+/// The key that the environment has for a provider.
+fn key_of(provider: remote::Provider) -> Option<Secret> {
+    std::env::var(provider.key_variable()).ok().filter(|key| !key.trim().is_empty()).map(|key| Secret::new(&key))
 }
 
 fn remote_provider(provider: Provider) -> remote::Provider {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Context, Failure, Result};
-use crate::output::{self, BOLD, DIM};
+use crate::output::{self, BOLD, DIM, Stdout};
 use crate::runs::RunPlace;
 use crate::stage::{Stage, View};
 use crate::surroundings;
@@ -36,9 +36,20 @@ impl Session {
         let mut record = Record::continuing(past, writer);
         let held = runtime()?.block_on(async {
             let (button, interrupt) = Interrupt::new();
-            tokio::spawn(listen_for_interrupts(button));
-            conversation.hold(&mut record, interrupt, &mut |happening| stage.show(happening)).await
+            tokio::spawn(listen_for_interrupts(button.clone()));
+            let mut show = |happening: Happening<'_>| {
+                stage.show(happening);
+                if output::stdout_state() != Stdout::Open {
+                    // Nobody reads any more: the conversation closes as if asked to.
+                    button.send_if_modified(|pressed| std::mem::replace(pressed, (*pressed).max(1)) == 0);
+                }
+            };
+            conversation.hold(&mut record, interrupt, &mut show).await
         });
+        stage.end_line();
+        if output::stdout_state() == Stdout::Failed {
+            return Err(Failure::of("write what is said to standard output; the run is recorded all the same"));
+        }
         match held {
             Ok(outcome) => self.close(&outcome),
             Err(error) => {
@@ -114,11 +125,12 @@ impl Session {
         anstream::eprintln!("{BOLD}The run is in {}{BOLD:#}", self.run.dir.display());
         let id = self.name_to_type();
         let program = surroundings::program();
+        let at = spent.turns.min(3);
         for (command, what) in [
             (format!("{program} run verify {id}"), "prove that it was really so"),
             (format!("{program} run export {id} --format html --out talk.html"), "a page to read"),
             (format!("{program} run resume {id} --turns +10"), "let them go on"),
-            (format!("{program} run fork {id} --at 3 --say 'Let us change the subject.'"), "what if"),
+            (format!("{program} run fork {id} --at {at} --say 'Let us change the subject.'"), "what if"),
         ] {
             anstream::eprintln!("  {command}  {DIM}{what}{DIM:#}");
         }
@@ -151,7 +163,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
 /// Presses the button whenever a person asks to stop.
 async fn listen_for_interrupts(button: tokio::sync::watch::Sender<u8>) {
     loop {
-        if tokio::signal::ctrl_c().await.is_err() {
+        if asked_to_stop().await.is_err() {
             return;
         }
         button.send_modify(|pressed| *pressed = pressed.saturating_add(1));
@@ -159,4 +171,30 @@ async fn listen_for_interrupts(button: tokio::sync::watch::Sender<u8>) {
             anstream::eprintln!("\n{DIM}closing after this message; Ctrl-C again discards it{DIM:#}");
         }
     }
+}
+
+/// Returns when a person presses Ctrl-C or the system asks the program to end.
+#[cfg(unix)]
+async fn asked_to_stop() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Returns when a person presses Ctrl-C.
+#[cfg(not(unix))]
+async fn asked_to_stop() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// With `--json`, tells on stdout as well that a run could not begin.
+pub(crate) fn told<T>(json: bool, begun: Result<T>) -> Result<T> {
+    if let (true, Err(failure)) = (json, &begun) {
+        let line = json!({ "run": null, "dir": null, "stopped": "error", "error": failure.message() });
+        output::print_json(&line).doing("print the result")?;
+    }
+    begun
 }

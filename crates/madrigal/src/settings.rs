@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use serde::{Deserialize, Deserializer};
 
 use crate::failure::{Context, Failure, Result};
@@ -110,13 +111,36 @@ pub(crate) struct Settings {
     pub(crate) isa: Option<String>,
 
     /// Ask providers for whole replies instead of streams
-    #[arg(long, value_name = "BOOL", env = "MADRIGAL_NO_STREAM", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", env = "MADRIGAL_NO_STREAM", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub(crate) no_stream: Option<bool>,
 
     /// Show the inner state of scripted agents after each turn
-    #[arg(long, value_name = "BOOL", env = "MADRIGAL_SHOW_STATE", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", env = "MADRIGAL_SHOW_STATE", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub(crate) show_state: Option<bool>,
+
+    /// Folder with more personas; may be given more than once [default: personas, if it is there]
+    #[arg(long, value_name = "DIR", env = "MADRIGAL_PERSONAS")]
+    pub(crate) personas: Vec<PathBuf>,
+
+    /// Folder to make the run's folder in, instead of --runs
+    #[arg(long, value_name = "DIR", env = "MADRIGAL_OUT")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// The key `runs` of a file; the flag stands at the top of the command line and wins over it.
+    #[arg(skip)]
+    pub(crate) runs: Option<PathBuf>,
+
+    /// Print a line of JSON per message, and one at the end
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub(crate) json: Option<bool>,
+
+    /// Print the resolved configuration and the first prompts with their token counts, and say nothing
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub(crate) dry_run: Option<bool>,
 }
+
+/// Keys that the design names and that come with later work.
+const LATER_KEYS: [&str; 4] = ["roles", "phases", "sql", "memory"];
 
 /// An agent in the settings: `PERSONA[@MODEL]`, or a map with more to say.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -169,6 +193,13 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Optio
     quantity(deserializer, units::bytes)
 }
 
+/// What the parser says in its first line, without the advice that it has for programmers.
+fn first_line(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").split(", set ").next().unwrap_or_default().to_owned()
+}
+
 /// A number or a text with a unit.
 fn quantity<'de, D: Deserializer<'de>, T>(
     deserializer: D,
@@ -192,7 +223,7 @@ impl Settings {
     }
 
     fn parse(text: &str) -> std::result::Result<Self, String> {
-        let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| first_line(&error))?;
         let keys = match &value {
             serde_json::Value::Object(map) => map.keys(),
             serde_json::Value::Null => return Ok(Self::default()),
@@ -203,6 +234,9 @@ impl Settings {
             if !known.contains(key) {
                 let line = text.lines().position(|line| line.trim_start().starts_with(key.as_str()));
                 let at = line.map_or_else(String::new, |line| format!("line {}: ", line + 1));
+                if LATER_KEYS.contains(&key.as_str()) {
+                    return Err(format!("{at}the key `{key}` means nothing to this version yet"));
+                }
                 let nearest = known
                     .iter()
                     .max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)))
@@ -210,7 +244,7 @@ impl Settings {
                 return Err(format!("{at}unknown key `{key}`; did you mean `{nearest}`?"));
             }
         }
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+        serde_saphyr::from_str(text).map_err(|error| first_line(&error))
     }
 
     /// The keys of a file: the flags' names.
@@ -218,6 +252,7 @@ impl Settings {
         Self::augment_args(clap::Command::new("settings"))
             .get_arguments()
             .map(|argument| argument.get_id().as_str().replace('_', "-"))
+            .chain(["runs".to_owned()])
             .collect()
     }
 
@@ -247,6 +282,11 @@ impl Settings {
             isa: self.isa.or(file.isa),
             no_stream: self.no_stream.or(file.no_stream),
             show_state: self.show_state.or(file.show_state),
+            personas: if self.personas.is_empty() { file.personas } else { self.personas },
+            out: self.out.or(file.out),
+            runs: self.runs.or(file.runs),
+            json: self.json.or(file.json),
+            dry_run: self.dry_run.or(file.dry_run),
         }
     }
 
@@ -259,6 +299,9 @@ impl Settings {
         }
         if self.tokens == Some(0) {
             return wrong("tokens", "must be at least 1");
+        }
+        if self.time.is_some_and(|time| time.is_zero()) {
+            return wrong("time", "must be longer than nothing");
         }
         if self.max_tokens == Some(0) {
             return wrong("max-tokens", "must be at least 1");
@@ -295,7 +338,8 @@ mod tests {
             "agents: [physicist, {persona: sceptic, model: 'ollama:m', top-k: 5}]\nmodel: doctor\nbase-url: http://h\n\
              seed-prompt: Why?\norder: [a, b]\nturns: 3\ntokens: 9\ntime: 5m\nmax-cost: 0.5\nseed: 7\ntemperature: 0.5\n\
              top-k: 4\ntop-p: 0.9\nmin-p: 0.1\nmax-tokens: 20\ncontext: 512\nkv: f32\nthreads: 1\nmemory-limit: 2GiB\n\
-             isa: portable\nno-stream: true\nshow-state: true\n",
+             isa: portable\nno-stream: true\nshow-state: true\n\
+             personas: [mine]\nout: there\nruns: here\njson: true\ndry-run: true\n",
         )
         .unwrap();
         assert_eq!(file.agents[1].0.top_k, Some(5));
@@ -320,6 +364,7 @@ mod tests {
         let error = |text: &str| Settings::parse(text).unwrap_err();
         assert_eq!(error("turns: 3\nmax-token: 5"), "line 2: unknown key `max-token`; did you mean `max-tokens`?");
         assert!(error("agents: [{persona: a, modle: b}]").contains("modle"));
+        assert_eq!(error("sql: x"), "line 1: the key `sql` means nothing to this version yet");
         assert!(error("agents: [{model: b}]").contains("needs a `persona`"));
         assert!(error("- a").contains("not a map"));
         assert!(error("turns: many").contains("turns") || error("turns: many").contains("line 1"));

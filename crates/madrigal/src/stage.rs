@@ -29,11 +29,13 @@ pub(crate) struct Stage {
     /// White space, and a line that may turn out to be a control word: shown once more follows.
     held_back: String,
     typing: bool,
+    /// Whether a heading waits for the end of its message.
+    speaking: bool,
 }
 
 impl Stage {
     pub(crate) fn new(view: View, names: Vec<String>, show_state: bool) -> Self {
-        Self { view, names, show_state, shown: String::new(), held_back: String::new(), typing: false }
+        Self { view, names, show_state, shown: String::new(), held_back: String::new(), typing: false, speaking: false }
     }
 
     /// Shows what happens. Output that cannot be written is dropped: the journal has it.
@@ -60,6 +62,7 @@ impl Stage {
                 self.shown.clear();
                 self.held_back.clear();
                 self.typing = source == Source::Human && std::io::stdin().is_terminal();
+                self.speaking = true;
                 self.heading(turn, agent);
             }
             Happening::Reply(ReplyEvent::Text(text)) if !self.typing => self.stream(&text),
@@ -84,6 +87,7 @@ impl Stage {
                     output::print("\n\n")
                 };
                 self.shown.clear();
+                self.speaking = false;
             }
             Happening::Recorded(Event::Control { from, to, word, .. }) => {
                 let from = from.as_deref().unwrap_or("·");
@@ -94,6 +98,13 @@ impl Stage {
                 let _ = output::print(format!("{DIM}        {}: {}{DIM:#}\n\n", neutral(agent), neutral(&state)));
             }
             other => Self::tell(&other),
+        }
+    }
+
+    /// Ends the line of a message that was not finished.
+    pub(crate) fn end_line(&mut self) {
+        if std::mem::take(&mut self.speaking) {
+            let _ = output::print("\n");
         }
     }
 
@@ -149,9 +160,10 @@ impl Stage {
 pub(crate) fn typed_lines() -> UnboundedReceiver<String> {
     let (sender, receiver) = unbounded_channel();
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
+        for line in std::io::stdin().lock().split(b'\n') {
             let Ok(line) = line else { break };
-            if sender.send(line).is_err() {
+            let line = String::from_utf8_lossy(&line);
+            if sender.send(line.trim_end_matches('\r').to_owned()).is_err() {
                 break;
             }
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use madrigal_agents::chat_models::remote::Provider;
 use madrigal_agents::chat_models::remote::discovery::{FoundServer, discover, usual_candidates};
 
+use madrigal_engine::gguf::Gguf;
+
 use crate::session;
 
 /// How long a server on this machine may take to say that it is there.
@@ -138,7 +140,10 @@ fn collect(folder: &Path, below: u32, files: &mut Vec<PathBuf>) {
                 collect(&path, below - 1, files);
             }
         } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
-            files.push(path);
+            // What does not begin as a model of weights is none to recommend.
+            if Gguf::open(&path).is_ok_and(|file| !file.tensors.is_empty()) {
+                files.push(path);
+            }
         }
     }
 }

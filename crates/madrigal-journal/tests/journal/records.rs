@@ -68,7 +68,7 @@ prop_compose! {
                     sha256: "ab".repeat(32),
                 })
                 .collect(),
-            forked_from: forked_from.map(|(run, turn)| ForkedFrom { run, turn }),
+            forked_from: forked_from.map(|(run, turn)| ForkedFrom { run, changed: turn % 2 == 0, turn }),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn header(config: Value) -> Header {
         sandbox: "none".to_owned(),
         config,
         files: Vec::new(),
-        forked_from: Some(ForkedFrom { run: "20261119-080000".to_owned(), turn: 2 }),
+        forked_from: Some(ForkedFrom { run: "20261119-080000".to_owned(), turn: 2, changed: false }),
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
             "isa": { "used": Isa::detect().to_string(), "available": isas },
             "memory": memory.map(|(total, available)| json!({ "total": total, "available": available })),
             "sandbox": "none",
-            "runs": place.runs,
+            "runs": place.root(),
             "servers": hints(&servers),
             "keys": hints(&keys),
             "model_files": hints(&files),
@@ -66,7 +66,7 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
         ),
     );
     fact("sandbox", "none: nothing that agents write is executed by this version".to_owned());
-    fact("runs", place.runs.display().to_string());
+    fact("runs", place.root().display().to_string());
     text.push('\n');
     let mut list = |title: &str, hints: Vec<Hint>, nothing: &str| {
         text.push_str(&format!("{BOLD}{title}{BOLD:#}\n"));

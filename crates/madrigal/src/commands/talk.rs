@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use madrigal_agents::chat_model::{Draw, ReplyRequest};
@@ -16,10 +16,10 @@ use crate::cli::Place;
 use crate::failure::{Context, Failure, Result};
 use crate::loading::LocalOptions;
 use crate::output;
-use crate::personas::PersonaFolders;
+use crate::personas;
 use crate::runs::{self, RunPlace};
-use crate::seating::{self, Address, Loaded, Seating, Table};
-use crate::session::{Session, Show};
+use crate::seating::{self, Loaded, Seating, Table};
+use crate::session::{self, Session, Show};
 use crate::settings::Settings;
 
 const EXAMPLES: &str = "\
@@ -36,7 +36,7 @@ this message, a second one at once; `madrigal run resume latest` goes on.";
 
 /// Run a conversation here and record it.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct TalkArgs {
     #[command(flatten)]
     settings: Settings,
@@ -44,54 +44,61 @@ pub(crate) struct TalkArgs {
     /// Settings from a YAML file; its keys are the names of these flags, and `agents`
     #[arg(long, value_name = "FILE", env = "MADRIGAL_CONFIG")]
     config: Option<PathBuf>,
-
-    /// Folder to make the run's folder in, instead of --runs
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    /// Print a line of JSON per message, and one at the end
-    #[arg(long)]
-    json: bool,
-
-    /// Print the resolved configuration and the first prompts with their token counts, and say nothing
-    #[arg(long)]
-    dry_run: bool,
-
-    #[command(flatten)]
-    personas: PersonaFolders,
 }
 
 pub(crate) fn talk(args: TalkArgs, place: &Place) -> Result {
-    let settings = match &args.config {
-        Some(path) => args.settings.with_file(path)?,
-        None => args.settings,
-    };
-    settings.check()?;
-    let seed_prompt = read_seed_prompt(&settings)?;
-    let (config, addresses) = seating::resolve(&settings, seed_prompt, &args.personas.library())?;
-    let seating = Seating {
-        local: local_options(&settings)?,
-        no_stream: settings.no_stream.unwrap_or(false),
-        from_record: false,
-    };
-    if args.dry_run {
-        return dry_run(&config, seating.seat(&config, &addresses)?, args.json);
+    let json = args.settings.json.unwrap_or(false);
+    let settings = session::told(json, args.settings())?;
+    let json = settings.json.unwrap_or(false);
+    match session::told(json, prepare(&settings, place))? {
+        Prepared::Shown => Ok(()),
+        Prepared::Run { session, mut conversation, mut writer } => {
+            session.hold(&mut conversation, Vec::new(), &mut writer)
+        }
     }
-    let show = Show { json: args.json, state: settings.show_state.unwrap_or(false) };
-    let root = args.out.as_deref().unwrap_or(&place.runs);
-    hold_new(config, &addresses, &seating, root, show)
 }
 
-/// Starts a run and holds its conversation.
-fn hold_new(config: ConversationConfig, addresses: &[Address], seating: &Seating, root: &Path, show: Show) -> Result {
-    let table = seating.seat(&config, addresses)?;
+impl TalkArgs {
+    /// All settings, those of the file included.
+    fn settings(self) -> Result<Settings> {
+        let settings = match &self.config {
+            Some(path) => self.settings.with_file(path)?,
+            None => self.settings,
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+/// What `talk` has to do.
+enum Prepared {
+    /// The dry run has been shown.
+    Shown,
+    /// A run has begun.
+    Run { session: Session, conversation: Box<Conversation>, writer: JournalWriter },
+}
+
+fn prepare(settings: &Settings, place: &Place) -> Result<Prepared> {
+    let seed_prompt = read_seed_prompt(settings)?;
+    let library = personas::library(&settings.personas);
+    let (config, addresses) = seating::resolve(settings, seed_prompt, &library)?;
+    let no_stream = settings.no_stream.unwrap_or(false);
+    let seating = Seating { local: local_options(settings)?, no_stream, from_record: false };
+    let table = seating.seat(&config, &addresses)?;
+    let json = settings.json.unwrap_or(false);
+    if settings.dry_run.unwrap_or(false) {
+        dry_run(&config, table, json)?;
+        return Ok(Prepared::Shown);
+    }
     let loaded = table.loaded.clone();
-    let mut conversation = conversation(&config, table)?;
+    let conversation = Box::new(conversation(&config, table)?);
     let started_ms = runs::now_ms();
+    let root = settings.out.as_deref().or(place.named()).or(settings.runs.as_deref()).unwrap_or(place.root());
     let run = runs::create(root, started_ms)?;
     let header = header(&run, &config, loaded, started_ms, None)?;
-    let mut writer = JournalWriter::create(&run.journal(), &header).map_err(Failure::of)?;
-    Session { run, config, show, forked_from: None }.hold(&mut conversation, Vec::new(), &mut writer)
+    let writer = JournalWriter::create(&run.journal(), &header).map_err(Failure::of)?;
+    let show = Show { json, state: settings.show_state.unwrap_or(false) };
+    Ok(Prepared::Run { session: Session { run, config, show, forked_from: None }, conversation, writer })
 }
 
 /// The first line of a run's journal.

@@ -103,3 +103,58 @@ fn runs_are_named_by_prefix_folder_journal_and_latest() {
     let mut command = place.command(["run", "verify", "latest"]);
     assert!(command.env("MADRIGAL_RUNS", &moved).output().unwrap().status.success());
 }
+
+#[test]
+fn a_run_that_cannot_begin_is_told_on_stdout_too() {
+    let place = Place::new();
+    for args in [
+        &["talk", "nobody-at-all", "--json"][..],
+        &["talk", "--turns", "0", "--json"],
+        &["run", "resume", "latest", "--json"],
+        &["run", "fork", "latest", "--at", "1", "--json"],
+    ] {
+        let done = place.run(args.iter().copied());
+        assert_ne!(done.code, Some(0));
+        let lines = done.lines();
+        assert_eq!(lines.len(), 1, "{args:?}");
+        assert_eq!(keys(&lines[0]), ["run", "dir", "stopped", "error"]);
+        assert_eq!((&lines[0]["run"], &lines[0]["stopped"]), (&Value::Null, &json!("error")));
+    }
+}
+
+#[test]
+fn runs_are_deleted_on_request() {
+    let place = Place::new();
+    let lines = place.run(["talk", "--json", "--turns", "1"]).json();
+    let dir = place.path().join(lines[1]["dir"].as_str().unwrap());
+    let asked = place.run(["run", "rm", "latest"]);
+    assert_eq!(asked.code, Some(2), "nobody is here to be asked");
+    assert!(dir.exists());
+    assert_eq!(place.run(["run", "rm", "latest", "--yes", "--runs", "runs"]).code, Some(0));
+    assert!(!dir.exists());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_talk() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    let place = Place::new();
+    let mut command = place.command(["talk", "--turns", "4000000000", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(child.wait().unwrap().success());
+    let list = place.run(["run", "list", "--json"]).json();
+    assert_eq!(list[0]["state"], "interrupt");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let place = Place::new();
+    for args in [&["talk", "--turns", "3"][..], &["run", "replay", "latest"], &["run", "show", "latest"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = place.command(args.iter().copied());
+        assert_eq!(command.stdout(full).output().unwrap().status.code(), Some(1), "{args:?}");
+    }
+}

@@ -107,8 +107,43 @@ fn a_fork_without_a_change_ends_as_the_original_did() {
         assert_eq!(substance(&journal(&place, &forked)), substance(&journal(&place, &original)), "fork at {at}");
         assert_eq!(place.run(["run", "verify", "latest", "--json"]).json()[0]["result"], "ok");
     }
-    let other = place.run(["run", "fork", &id, "--at", "3", "--seed", "99", "--json"]).json();
-    assert_ne!(messages(&other), messages(&original)[3..]);
+}
+
+#[test]
+fn a_fork_with_a_change_is_another_run_that_can_be_verified() {
+    let Some(model) = stories(TEST) else { return };
+    let place = Place::new();
+    let original = place.run(talk(&model, &[])).json();
+    let id = original.last().unwrap()["run"].as_str().unwrap().to_owned();
+    let changes: [&[&str]; 4] = [
+        &["--seed", "99"],
+        &["--persona", "Dr. Ottoline Grau=pirate"],
+        &["--say", "Once there was a horse."],
+        &["--say", "Let us speak of boats.", "--as", "Dr. Miriam Sander"],
+    ];
+    for change in changes {
+        for at in ["1", "2", "4"] {
+            let mut args = vec!["run", "fork", &id, "--at", at, "--json"];
+            args.extend(change);
+            let forked = place.run(args).json();
+            let kept: usize = at.parse().unwrap();
+            assert_ne!(messages(&forked), messages(&original)[kept..], "{change:?} at {at}");
+            let verified = place.run(["run", "verify", "latest", "--json"]);
+            assert_eq!(verified.json()[0]["result"], "ok", "{change:?} at {at}: {}", verified.stderr);
+        }
+    }
+}
+
+#[test]
+fn weights_that_are_gone_leave_the_run_unchecked() {
+    let Some(model) = stories(TEST) else { return };
+    let place = Place::new();
+    fs::copy(model.strip_prefix("file:").unwrap(), place.path().join("own.gguf")).unwrap();
+    place.run(talk("own.gguf", &[])).json();
+    fs::remove_file(place.path().join("own.gguf")).unwrap();
+    let verified = &place.run(["run", "verify", "latest", "--json"]).json()[0];
+    assert_eq!((verified["result"].as_str(), verified["tokens_compared"].as_u64()), (Some("ok"), Some(0)));
+    assert!(verified["unchecked"][0].as_str().unwrap().contains("own.gguf"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::base_url::BaseUrl;
+use crate::base_url::{BaseUrl, hide_users};
 use crate::chat_model::ChatError;
 
 /// Who serves the model; decides the wire that is spoken.
@@ -27,6 +27,9 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::OpenAi, Self::Anthropic, Self::Ollama, Self::LmStudio, Self::Compatible];
+
     /// Its word in the grammar of chat model names.
     #[must_use]
     pub const fn scheme(self) -> &'static str {
@@ -109,13 +112,15 @@ pub struct RemoteTarget {
     pub model: String,
     /// The key, if there is one.
     pub api_key: Option<Secret>,
+    /// Keys of other providers, which must not get out either if a server should repeat one.
+    pub other_keys: Vec<Secret>,
 }
 
 impl RemoteTarget {
     /// `model` at the usual address of `provider`, without a key.
     #[must_use]
     pub fn new(provider: Provider, model: &str) -> Self {
-        Self { provider, base_url: None, model: model.to_owned(), api_key: None }
+        Self { provider, base_url: None, model: model.to_owned(), api_key: None, other_keys: Vec::new() }
     }
 }
 
@@ -167,7 +172,7 @@ impl Endpoint {
             Provider::OpenAi | Provider::LmStudio | Provider::Compatible => "chat/completions",
         };
 
-        let mut secrets = Vec::new();
+        let mut secrets: Vec<String> = target.other_keys.iter().map(|key| key.0.clone()).collect();
         let mut headers = Vec::new();
         if provider == Provider::Anthropic {
             headers.push(("anthropic-version", "2023-06-01".to_owned()));
@@ -235,6 +240,7 @@ impl Endpoint {
 
     /// What a server reported without any key, user or password.
     pub(super) fn hide_secrets(&self, text: String) -> String {
+        let text = hide_users(&text).into_owned();
         self.secrets.iter().fold(text, |text, secret| {
             if text.contains(secret.as_str()) { text.replace(secret.as_str(), "…") } else { text }
         })

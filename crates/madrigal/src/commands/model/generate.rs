@@ -1,7 +1,7 @@
 //! `madrigal model generate`: lets a model continue a text.
 
 use clap::Args;
-use madrigal_engine::tokenizer::{Encode, Tokenizer};
+use madrigal_engine::tokenizer::{Decode, Encode, Tokenizer};
 use madrigal_engine::{DrawKey, GenerateEvent, GenerateRequest, SamplerConfig};
 use serde_json::json;
 
@@ -123,7 +123,9 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result {
             }
             GenerateEvent::Token { .. } => {}
             GenerateEvent::Done(generated) if args.json => {
-                return output::print_json(&json!({ "ids": generated.ids, "text": generated.text })).doing("print");
+                let how = Decode { show_control: true, continuation: !prompt.is_empty() };
+                let text = engine.model().tokenizer().decode_as(&generated.ids, how);
+                return output::print_json(&json!({ "ids": generated.ids, "text": text })).doing("print");
             }
             GenerateEvent::Done(generated) => {
                 let rest = generated.text.get(printed..).unwrap_or_default();

@@ -74,7 +74,7 @@ enum Target {
 }
 
 pub(crate) fn export(args: ExportArgs, place: &Place) -> Result {
-    let run = runs::find(&place.runs, &args.run)?;
+    let run = runs::find(place.root(), &args.run)?;
     let (journal, _) = super::open(&run)?;
     let Some(transcript) = Transcript::of(&journal) else {
         return Err(Failure::of(format_args!("export the run {}: its journal has no header", run.id)));
@@ -228,7 +228,7 @@ mod tests {
             if let Some(out) = out {
                 line.extend(["--out".into(), out.into()]);
             }
-            let place = Place { runs: self.root.path().to_owned() };
+            let place = Place { runs: Some(self.root.path().to_owned()) };
             export(Line::parse_from(line).args, &place)
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use madrigal_agents::persona::Persona;
 use madrigal_dialogue::policy::TurnOrder;
-use madrigal_dialogue::{ConversationConfig, fork};
+use madrigal_dialogue::{Conversation, ConversationConfig, fork};
 use madrigal_journal::JournalWriter;
 use madrigal_journal::event::{Event, ForkedFrom, Header, Turn};
 
@@ -16,8 +16,8 @@ use crate::failure::{Failure, Result};
 use crate::loading::{self, LocalOptions};
 use crate::personas::PersonaFolders;
 use crate::runs;
-use crate::seating::{self, Seating};
-use crate::session::{Session, Show};
+use crate::seating::{self, Address, Seating};
+use crate::session::{self, Session, Show};
 
 const HELP: &str = "\
 Keeps turns 1 to N of the old run and goes on from there as a new one. Without a change it ends as the original did.
@@ -79,13 +79,21 @@ pub(crate) struct GoingOn {
     /// Ask providers for whole replies instead of streams
     #[arg(long)]
     no_stream: bool,
+    /// Address of the provider; to be given again where it had a user part, which is never recorded
+    #[arg(long, value_name = "URL", env = "MADRIGAL_BASE_URL", hide_env_values = true)]
+    base_url: Option<String>,
 }
 
 impl GoingOn {
+    /// Where the chat models of `config` are.
+    pub(crate) fn addresses(&self, config: &ConversationConfig) -> Result<Vec<Address>> {
+        seating::recorded_addresses(config, self.base_url.as_deref())
+    }
+
     /// Chat models as they were when `header` was written: same files, same instruction set.
     pub(crate) fn seating(&self, header: &Header, config: &ConversationConfig) -> Result<Seating> {
         if let Some(change) = loading::changed_files(&header.files).into_iter().next() {
-            return Err(Failure::of(format_args!("go on with run {}: {change}", header.run)));
+            return Err(Failure::of(format_args!("go on with run {}: {}", header.run, change.what())));
         }
         let isa = if header.files.is_empty() { None } else { Some(header.isa.parse().map_err(Failure::of)?) };
         let kv = config.kv.as_deref().map(str::parse).transpose().map_err(Failure::of)?;
@@ -96,7 +104,13 @@ impl GoingOn {
 }
 
 pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
-    let original = runs::find(&place.runs, &args.run)?;
+    let (session, mut conversation, past, mut writer) = session::told(args.going_on.json, prepare(args, place))?;
+    session.hold(&mut conversation, past, &mut writer)
+}
+
+/// Makes the new run with its past; what is left is to go on.
+fn prepare(args: &ForkArgs, place: &Place) -> Result<(Session, Conversation, Vec<Event>, JournalWriter)> {
+    let original = runs::find(place.root(), &args.run)?;
     let (journal, header) = open(&original)?;
     if let madrigal_journal::Chain::Broken { line, .. } = &journal.chain {
         return Err(Failure::of(format_args!("fork run {}: its journal is broken at line {line}", original.id)));
@@ -110,6 +124,12 @@ pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
         change_persona(&mut config, change, &args.personas)?;
     }
     let names: Vec<String> = config.agents.iter().map(|agent| agent.name.clone()).collect();
+    if limit.is_some_and(|limit| limit <= args.at) {
+        return Err(Failure::wrong(format!("--turns must be more than the {} turns that are kept", args.at)));
+    }
+    if args.say.as_ref().is_some_and(|text| text.trim().is_empty()) {
+        return Err(Failure::wrong("--say needs a text"));
+    }
     let mut put_in = Vec::new();
     if let Some(text) = &args.say {
         let order = TurnOrder::new(&config.policy, &names).map_err(Failure::of)?;
@@ -118,12 +138,16 @@ pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
             .map_err(Failure::usage)?;
     }
     let seating = args.going_on.seating(&header, &config)?;
-    let table = seating.seat(&config, &seating::recorded_addresses(&config)?)?;
+    let table = seating.seat(&config, &args.going_on.addresses(&config)?)?;
     let loaded = table.loaded.clone();
-    let mut conversation = talk::conversation(&config, table)?;
+    let conversation = talk::conversation(&config, table)?;
     let started_ms = runs::now_ms();
-    let run = runs::create(args.out.as_deref().unwrap_or(&place.runs), started_ms)?;
-    let forked_from = ForkedFrom { run: original.id, turn: args.at };
+    let run = runs::create(args.out.as_deref().unwrap_or(place.root()), started_ms)?;
+    let forked_from = ForkedFrom {
+        run: original.id,
+        turn: args.at,
+        changed: args.seed.is_some() || !args.persona_changes.is_empty(),
+    };
     let new_header = talk::header(&run, &config, loaded, started_ms, Some(forked_from.clone()))?;
     let mut writer = JournalWriter::create(&run.journal(), &new_header).map_err(Failure::of)?;
     past.extend(put_in.iter().cloned());
@@ -134,7 +158,7 @@ pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
     let session = Session { run, config, show, forked_from: Some(forked_from) };
     session.show_given(&put_in);
-    session.hold(&mut conversation, past, &mut writer)
+    Ok((session, conversation, past, writer))
 }
 
 fn change_persona(config: &mut ConversationConfig, change: &str, folders: &PersonaFolders) -> Result {

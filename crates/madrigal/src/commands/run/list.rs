@@ -20,9 +20,9 @@ pub(crate) struct ListArgs {
 }
 
 pub(crate) fn list(args: &ListArgs, place: &Place) -> Result {
-    let runs = runs::list(&place.runs)?;
+    let runs = runs::list(place.root())?;
     if runs.is_empty() && !args.json {
-        anstream::eprintln!("There are no runs in {}; `madrigal talk` makes one.", place.runs.display());
+        anstream::eprintln!("There are no runs in {}; `madrigal talk` makes one.", place.root().display());
     }
     if !args.json && !runs.is_empty() {
         output::print(format!(

@@ -9,7 +9,8 @@ use madrigal_journal::event::{Event, Source};
 
 use super::{open, recorded_config};
 use crate::cli::Place;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
+use crate::output::{self, Stdout};
 use crate::runs;
 use crate::stage::{Stage, View};
 
@@ -34,9 +35,9 @@ pub(crate) struct ReplayArgs {
 
 pub(crate) fn replay(args: &ReplayArgs, place: &Place) -> Result {
     if args.speed.is_some_and(|speed| !(speed.is_finite() && speed > 0.0)) {
-        return Err(crate::failure::Failure::wrong("--speed must be above 0"));
+        return Err(Failure::wrong("--speed must be above 0"));
     }
-    let run = runs::find(&place.runs, &args.run)?;
+    let run = runs::find(place.root(), &args.run)?;
     let (journal, header) = open(&run)?;
     let names = recorded_config(&header)?.agents.into_iter().map(|agent| agent.name).collect();
     let view = if args.json { View::Machines } else { View::People };
@@ -53,6 +54,11 @@ pub(crate) fn replay(args: &ReplayArgs, place: &Place) -> Result {
             last_ms = message.at_ms;
         }
         stage.show(Happening::Recorded(event));
+        match output::stdout_state() {
+            Stdout::Open => {}
+            Stdout::Closed => break,
+            Stdout::Failed => return Err(Failure::of("write the replay to standard output")),
+        }
     }
     Ok(())
 }

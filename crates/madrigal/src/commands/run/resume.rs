@@ -1,6 +1,7 @@
 //! `madrigal run resume`: go on.
 
 use clap::Args;
+use madrigal_dialogue::Conversation;
 use madrigal_journal::JournalWriter;
 use madrigal_journal::event::{Event, Stopped};
 
@@ -10,8 +11,7 @@ use crate::commands::talk;
 use crate::failure::{Failure, Result};
 use crate::output::DIM;
 use crate::runs;
-use crate::seating;
-use crate::session::{Session, Show};
+use crate::session::{self, Session, Show};
 
 const HELP: &str = "\
 A run that was killed or interrupted goes on as if nothing had happened: with the same seed, local agents say what they
@@ -35,7 +35,13 @@ pub(crate) struct ResumeArgs {
 }
 
 pub(crate) fn resume(args: &ResumeArgs, place: &Place) -> Result {
-    let run = runs::find(&place.runs, &args.run)?;
+    let (session, mut conversation, past, mut writer) = session::told(args.going_on.json, prepare(args, place))?;
+    session.hold(&mut conversation, past, &mut writer)
+}
+
+/// Opens the run for writing and seats its agents; what is left is to go on.
+fn prepare(args: &ResumeArgs, place: &Place) -> Result<(Session, Conversation, Vec<Event>, JournalWriter)> {
+    let run = runs::find(place.root(), &args.run)?;
     let (mut writer, recovered) = JournalWriter::reopen(&run.journal()).map_err(Failure::of)?;
     let mut config = recorded_config(&recovered.header)?;
     let held = turns_held(&recovered.events);
@@ -59,11 +65,11 @@ pub(crate) fn resume(args: &ResumeArgs, place: &Place) -> Result {
         config.stop.cost_usd = None;
     }
     let seating = args.going_on.seating(&recovered.header, &config)?;
-    let addresses = seating::recorded_addresses(&config)?;
+    let addresses = args.going_on.addresses(&config)?;
     let table = seating.seat(&config, &addresses)?;
     let resumed = Event::Resumed { turns: held, cut_bytes: recovered.cut_bytes, turn_limit: limit };
     writer.append(&resumed).and_then(|_| writer.sync()).map_err(Failure::of)?;
-    let mut conversation = talk::conversation(&config, table)?;
+    let conversation = talk::conversation(&config, table)?;
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
-    Session { run, config, show, forked_from: None }.hold(&mut conversation, recovered.events, &mut writer)
+    Ok((Session { run, config, show, forked_from: None }, conversation, recovered.events, writer))
 }

@@ -14,15 +14,15 @@ use crate::runs;
 #[command(after_help = "Examples:\n  madrigal run rm 20261120-215301\n  madrigal run rm latest --yes")]
 pub(crate) struct RmArgs {
     /// The runs
-    #[arg(required = true)]
-    runs: Vec<String>,
+    #[arg(required = true, value_name = "RUN")]
+    names: Vec<String>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
 }
 
 pub(crate) fn rm(args: &RmArgs, place: &Place) -> Result {
-    let found = args.runs.iter().map(|name| runs::find(&place.runs, name)).collect::<Result<Vec<_>>>()?;
+    let found = args.names.iter().map(|name| runs::find(place.root(), name)).collect::<Result<Vec<_>>>()?;
     for run in found {
         if !args.yes && !confirmed(&run.dir.display().to_string())? {
             continue;

@@ -22,7 +22,7 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn show(args: &ShowArgs, place: &Place) -> Result {
-    let run = runs::find(&place.runs, &args.run)?;
+    let run = runs::find(place.root(), &args.run)?;
     let (journal, header) = open(&run)?;
     let chain = match &journal.chain {
         Chain::Finished => "finished".to_owned(),

@@ -11,7 +11,7 @@ use super::recorded_config;
 use crate::cli::Place;
 use crate::commands::talk;
 use crate::failure::{Context, Failure, Result};
-use crate::loading::{self, LocalOptions};
+use crate::loading::{self, FileChange, LocalOptions};
 use crate::output::{self, DIM};
 use crate::runs;
 use crate::seating::{self, Seating};
@@ -80,7 +80,7 @@ impl Finding {
 }
 
 pub(crate) fn verify(args: &VerifyArgs, place: &Place) -> Result {
-    let run = runs::find(&place.runs, &args.run)?;
+    let run = runs::find(place.root(), &args.run)?;
     let journal = Journal::open(&run.journal()).map_err(Failure::of)?;
     let mut finding = Finding::default();
     match (&journal.chain, &journal.header) {
@@ -116,8 +116,13 @@ pub(crate) fn verify(args: &VerifyArgs, place: &Place) -> Result {
 
 /// Holds the run again and notes what differs and what could not be looked at.
 fn hold_again(header: &Header, journal: &Journal, args: &VerifyArgs, finding: &mut Finding) -> Result {
-    finding.differences = loading::changed_files(&header.files);
-    if !finding.differences.is_empty() {
+    for change in loading::changed_files(&header.files) {
+        match change {
+            FileChange::Differs(what) => finding.differences.push(what),
+            FileChange::Gone(what) => finding.unchecked.push(format!("{what}: nothing was held again")),
+        }
+    }
+    if !(finding.differences.is_empty() && finding.unchecked.is_empty()) {
         return Ok(());
     }
     let config = recorded_config(header)?;
@@ -137,11 +142,24 @@ fn hold_again(header: &Header, journal: &Journal, args: &VerifyArgs, finding: &m
         kv: config.kv.as_deref().map(str::parse).transpose().map_err(Failure::of)?,
     };
     let seating = Seating { local, no_stream: false, from_record: true };
-    let table = seating.seat(&config, &seating::recorded_addresses(&config)?)?;
+    let table = seating.seat(&config, &seating::recorded_addresses(&config, None)?)?;
     finding.unchecked.extend(table.unchecked.iter().cloned());
     let mut conversation = talk::conversation(&config, table)?;
+    let changed = header.forked_from.as_ref().filter(|from| from.changed);
+    let taken_until = changed.map_or(0, |from| from.turn);
+    if let Some(from) = changed {
+        finding.unchecked.push(format!(
+            "turns 1 to {} are those of run {}, which had another seed or persona: verify that one",
+            from.turn, from.run
+        ));
+    }
     let Verified { tokens_compared, messages_from_tape, differences } = session::runtime()?
-        .block_on(madrigal_dialogue::verify::verify(&mut conversation, journal.events.clone(), &mut |_| {}))
+        .block_on(madrigal_dialogue::verify::verify(
+            &mut conversation,
+            journal.events.clone(),
+            taken_until,
+            &mut |_| {},
+        ))
         .map_err(Failure::of)?;
     finding.tokens_compared = tokens_compared;
     finding.messages_from_tape = messages_from_tape;
