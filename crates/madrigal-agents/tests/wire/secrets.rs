@@ -8,7 +8,15 @@ use super::server::{Server, Step, closed_port};
 use super::speech::{Speech, Wire};
 use super::table::Table;
 
-const SECRETS: [&str; 5] = ["sk-very-secret-key", "p@ss-word", "p%40ss-word", "the-user", "dGhlLXVzZXI6"];
+const SECRETS: [&str; 7] = [
+    "sk-very-secret-key",
+    "sk-of-another-provider",
+    "a-stranger",
+    "p@ss-word",
+    "p%40ss-word",
+    "the-user",
+    "dGhlLXVzZXI6",
+];
 
 fn look_into(what: &str, error: Option<&ChatError>) {
     let mut all = what.to_owned();
@@ -28,6 +36,7 @@ async fn try_out(provider: Provider, address: &str, key: bool, stream: bool) {
         base_url: Some(BaseUrl::parse(&format!("http://the-user:p%40ss-word@{address}")).unwrap()),
         model: "m".to_owned(),
         api_key: key.then(|| Secret::new(SECRETS[0])),
+        other_keys: vec![Secret::new(SECRETS[1])],
     };
     look_into(&format!("{target:?}"), None);
     let options = RemoteOptions { stream, attempts: 2, ..RemoteOptions::default() };
@@ -41,7 +50,10 @@ async fn try_out(provider: Provider, address: &str, key: bool, stream: bool) {
 #[tokio::test]
 async fn no_secret_gets_out() {
     let repeated = || {
-        format!(r#"{{"error":{{"message":"no: {} http://the-user:p%40ss-word@h p@ss-word","type":"x"}}}}"#, SECRETS[0])
+        format!(
+            r#"{{"error":{{"message":"no: {} {} http://the-user:p%40ss-word@h p@ss-word https://a-stranger:pw@host/x","type":"x"}}}}"#,
+            SECRETS[0], SECRETS[1]
+        )
     };
     for wire in Wire::ALL {
         let steps = [
