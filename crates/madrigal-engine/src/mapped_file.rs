@@ -21,12 +21,12 @@ enum Bytes {
 impl MappedFile {
     /// Maps the file at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
+        // Opening a pipe would wait for a writer.
+        if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        if metadata.len() == 0 {
+        let file = File::open(path)?;
+        if file.metadata()?.len() == 0 {
             return Ok(Self::from_bytes(Vec::new()));
         }
         #[expect(unsafe_code, reason = "mapping is the only way to load weights without a second copy in memory")]

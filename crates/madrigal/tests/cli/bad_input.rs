@@ -111,3 +111,12 @@ fn damaged_models_are_named_with_what_is_wrong() {
         refused(&place, &["model", "show", &named], 1, &[expected]);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_model_and_is_not_waited_for() {
+    let place = Place::new();
+    let pipe = place.path().join("pipe.gguf");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    refused(&place, &["model", "show", "file:pipe.gguf"], 1, &["pipe.gguf", "not a regular file"]);
+}
