@@ -1,17 +1,12 @@
 //! Chat templates against transformers' renderings, the limits that templates run under, and the `plain` template.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, which is what is wanted"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
 mod fixtures;
 
 use std::path::Path;
 
-use madrigal_engine::template::{
-    ChatTemplate, CivilDateTime, RenderRequest, SpecialTokens, TemplateError,
-};
+use madrigal_engine::template::{ChatTemplate, CivilDateTime, RenderRequest, SpecialTokens, TemplateError};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -20,8 +15,7 @@ fn noon() -> CivilDateTime {
 }
 
 fn template(source: &str) -> ChatTemplate {
-    ChatTemplate::from_source(source, SpecialTokens::default())
-        .unwrap_or_else(|error| panic!("failed to {error}"))
+    ChatTemplate::from_source(source, SpecialTokens::default()).unwrap_or_else(|error| panic!("failed to {error}"))
 }
 
 /// Renders with variables and without messages.
@@ -37,10 +31,7 @@ fn render_with(source: &str, vars: &Value) -> Result<String, TemplateError> {
 }
 
 fn messages(pairs: &[(&str, &str)]) -> Vec<Value> {
-    pairs
-        .iter()
-        .map(|(role, content)| json!({"role": role, "content": content}))
-        .collect()
+    pairs.iter().map(|(role, content)| json!({"role": role, "content": content})).collect()
 }
 
 fn render_messages(
@@ -48,13 +39,7 @@ fn render_messages(
     messages: &[Value],
     vars: &Map<String, Value>,
 ) -> Result<String, TemplateError> {
-    template.render(&RenderRequest {
-        messages,
-        tools: None,
-        vars,
-        add_generation_prompt: true,
-        now: noon(),
-    })
+    template.render(&RenderRequest { messages, tools: None, vars, add_generation_prompt: true, now: noon() })
 }
 
 fn check_expected(test: &str, name: &str) {
@@ -63,11 +48,7 @@ fn check_expected(test: &str, name: &str) {
     };
     let expected = fixtures::json(&folder.join("expected.json"));
     let special = |role: &str| expected["special_tokens"][role].as_str().map(str::to_owned);
-    let special = SpecialTokens {
-        bos: special("bos_token"),
-        eos: special("eos_token"),
-        ..SpecialTokens::default()
-    };
+    let special = SpecialTokens { bos: special("bos_token"), eos: special("eos_token"), ..SpecialTokens::default() };
     let source = std::fs::read_to_string(folder.join("chat_template.jinja")).unwrap();
     let template = ChatTemplate::from_source(&source, special).unwrap();
     let opened = ChatTemplate::open(&folder).unwrap();
@@ -80,12 +61,7 @@ fn check_expected(test: &str, name: &str) {
             add_generation_prompt: case["add_generation_prompt"].as_bool().unwrap(),
             now: noon(),
         };
-        assert_eq!(
-            template.render(&request).unwrap(),
-            case["expected"].as_str().unwrap(),
-            "{name}: {}",
-            case["name"]
-        );
+        assert_eq!(template.render(&request).unwrap(), case["expected"].as_str().unwrap(), "{name}: {}", case["name"]);
     }
 }
 
@@ -120,11 +96,7 @@ fn the_template_is_found_where_models_keep_it() {
 
 fn folder_with(config: &Value) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
-        folder.path().join("tokenizer_config.json"),
-        config.to_string(),
-    )
-    .unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
     folder
 }
 
@@ -133,13 +105,8 @@ fn named_templates_are_chosen_by_need() {
     let named = json!([{"name": "default", "template": "D{{ eos_token }}"}, {"name": "tool_use", "template": "T"}]);
     let folder = folder_with(&json!({"chat_template": named, "eos_token": {"content": "<e>"}}));
     let template = ChatTemplate::open(folder.path()).unwrap();
-    let mut request = RenderRequest {
-        messages: &[],
-        tools: None,
-        vars: &Map::new(),
-        add_generation_prompt: false,
-        now: noon(),
-    };
+    let mut request =
+        RenderRequest { messages: &[], tools: None, vars: &Map::new(), add_generation_prompt: false, now: noon() };
     assert_eq!(template.render(&request).unwrap(), "D<e>");
     let tools = json!([{}]);
     request.tools = Some(&tools);
@@ -149,20 +116,12 @@ fn named_templates_are_chosen_by_need() {
     assert_eq!(ChatTemplate::open(folder.path()).unwrap().source(), "J");
 
     for (config, expected) in [
-        (
-            json!({"chat_template": [{"name": "rag", "template": ""}]}),
-            "no entry named `default`",
-        ),
-        (
-            json!({"chat_template": [{"name": "default"}]}),
-            "no template",
-        ),
+        (json!({"chat_template": [{"name": "rag", "template": ""}]}), "no entry named `default`"),
+        (json!({"chat_template": [{"name": "default"}]}), "no template"),
         (json!({"chat_template": 7}), "no text and no list"),
         (json!({"chat_template": "{% if %}"}), "line 1"),
     ] {
-        let error = ChatTemplate::open(folder_with(&config).path())
-            .unwrap_err()
-            .to_string();
+        let error = ChatTemplate::open(folder_with(&config).path()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -175,31 +134,16 @@ fn expressions_mean_what_they_mean_in_python() {
         "m": {"b": 1, "a": {"x": [], "y": {}}, "é": "<&'\"\\\n\u{1}"}
     });
     let cases = [
-        (
-            "{{ true }} {{ none }} {{ l }}",
-            "True None [1, 'a', None, True, 2.0]",
-        ),
+        ("{{ true }} {{ none }} {{ l }}", "True None [1, 'a', None, True, 2.0]"),
         ("{{ l | tojson }}", r#"[1, "a", null, true, 2.0]"#),
-        (
-            "{{ m | tojson }}",
-            "{\"b\": 1, \"a\": {\"x\": [], \"y\": {}}, \"é\": \"<&'\\\"\\\\\\n\\u0001\"}",
-        ),
-        (
-            "{{ m.a | tojson(indent=2) }}",
-            "{\n  \"x\": [],\n  \"y\": {}\n}",
-        ),
-        (
-            "{{ [1, [2]] | tojson(indent=4) }}",
-            "[\n    1,\n    [\n        2\n    ]\n]",
-        ),
+        ("{{ m | tojson }}", "{\"b\": 1, \"a\": {\"x\": [], \"y\": {}}, \"é\": \"<&'\\\"\\\\\\n\\u0001\"}"),
+        ("{{ m.a | tojson(indent=2) }}", "{\n  \"x\": [],\n  \"y\": {}\n}"),
+        ("{{ [1, [2]] | tojson(indent=4) }}", "[\n    1,\n    [\n        2\n    ]\n]"),
         (
             "{{ m | tojson(ensure_ascii=true, sort_keys=true, separators=(',', ':')) }}",
             "{\"a\":{\"x\":[],\"y\":{}},\"b\":1,\"\\u00e9\":\"<&'\\\"\\\\\\n\\u0001\"}",
         ),
-        (
-            "{{ big | tojson }} {{ f | tojson }} {{ 'ü😀' | tojson }}",
-            "1e+16 1.5 \"ü😀\"",
-        ),
+        ("{{ big | tojson }} {{ f | tojson }} {{ 'ü😀' | tojson }}", "1e+16 1.5 \"ü😀\""),
         (
             "{{ s.strip() }}|{{ s.lstrip() }}|{{ s.rstrip() }}|{{ s | trim }}|{{ 'xaxx'.strip('x') }}",
             "Ab c|Ab c\t|  Ab c|Ab c|a",
@@ -212,10 +156,7 @@ fn expressions_mean_what_they_mean_in_python() {
             "{{ s.upper() }}{{ s.lower().strip().title() }} {{ 'x'.startswith('x') }} {{ 'xy'.endswith(('z', 'y')) }}",
             "  AB C\tAb C True True",
         ),
-        (
-            "{{ 'aXbX'.replace('X', '--', 1) }} {{ 'abc'.removeprefix('a') }} {{ '-'.join(['a', 'b']) }}",
-            "a--bX bc a-b",
-        ),
+        ("{{ 'aXbX'.replace('X', '--', 1) }} {{ 'abc'.removeprefix('a') }} {{ '-'.join(['a', 'b']) }}", "a--bX bc a-b"),
         (
             "{{ m.get('zz', 'd') }} {{ m.get('b') }} {% for k, v in m.a.items() %}{{ k }}{% endfor %} {{ m.keys() | list }}",
             "d 1 xy ['b', 'a', 'é']",
@@ -249,10 +190,7 @@ fn expressions_mean_what_they_mean_in_python() {
             "1+a+None+True+2.0 [1, 2] 1",
         ),
         ("{{ 'a\nb' | indent(2) }}", "a\n  b"),
-        (
-            "{% for a in [[1, [2]]] recursive %}{{ a if a is number else loop(a) }}{% endfor %}",
-            "12",
-        ),
+        ("{% for a in [[1, [2]]] recursive %}{{ a if a is number else loop(a) }}{% endfor %}", "12"),
         (
             "{% for i in [1, 2, 3] %}{{ loop.index0 }}{{ loop.last }}{{ loop.previtem }}{% endfor %}",
             "0False1False12True2",
@@ -287,10 +225,7 @@ fn errors_name_the_line_and_refusals_are_quoted() {
     assert_eq!(syntax("a\n\n{{ 'x }}").0, 3);
     assert!(syntax("{% include 'x' %}").1.contains("include"));
 
-    match render_with(
-        "a\n{{ raise_exception('roles must ' ~ 'alternate') }}",
-        &json!({}),
-    ) {
+    match render_with("a\n{{ raise_exception('roles must ' ~ 'alternate') }}", &json!({})) {
         Err(TemplateError::Refused { message }) => assert_eq!(message, "roles must alternate"),
         other => panic!("{other:?}"),
     }
@@ -310,7 +245,8 @@ fn errors_name_the_line_and_refusals_are_quoted() {
 
 #[test]
 fn templates_without_an_end_are_stopped() {
-    let doubling = "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = OP %}{% endfor %}{{ ns.s | length }}";
+    let doubling =
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = OP %}{% endfor %}{{ ns.s | length }}";
     let mut sources: Vec<String> = [
         "ns.s ~ ns.s",
         "ns.s + ns.s",
@@ -350,11 +286,7 @@ fn templates_without_an_end_are_stopped() {
     for source in sources {
         let shown: String = source.chars().take(160).collect();
         match render_with(&source, &json!({})) {
-            Err(
-                TemplateError::Limit { .. }
-                | TemplateError::Render { .. }
-                | TemplateError::Syntax { .. },
-            ) => {}
+            Err(TemplateError::Limit { .. } | TemplateError::Render { .. } | TemplateError::Syntax { .. }) => {}
             other => panic!("{shown}: {:?}", other.map(|text| text.len())),
         }
     }
@@ -364,9 +296,7 @@ fn templates_without_an_end_are_stopped() {
 fn long_conversations_are_within_the_limits() {
     let source = "{% for m in messages %}{{ '<' + m.role + '>' + m.content | trim }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}{% endfor %}";
     let content = "word ".repeat(200);
-    let many: Vec<Value> = (0..5000)
-        .map(|_| json!({"role": "user", "content": content}))
-        .collect();
+    let many: Vec<Value> = (0..5000).map(|_| json!({"role": "user", "content": content})).collect();
     let text = render_messages(&template(source), &many, &Map::new()).unwrap();
     assert_eq!(text.len(), 5000 * (6 + 999));
 }
@@ -375,28 +305,18 @@ fn long_conversations_are_within_the_limits() {
 fn the_plain_template_is_names_and_text() {
     let plain = ChatTemplate::plain();
     assert!(plain.is_plain());
-    let mut table = messages(&[
-        ("system", "Be brief.\n"),
-        ("user", " Hello.\n"),
-        ("assistant", "Yes?"),
-    ]);
+    let mut table = messages(&[("system", "Be brief.\n"), ("user", " Hello.\n"), ("assistant", "Yes?")]);
     table.push(json!({"role": "user", "name": "Ada", "content": "Two\nlines."}));
     let vars = json!({"agent": "Grace"});
     let text = render_messages(&plain, &table, vars.as_object().unwrap()).unwrap();
-    assert_eq!(
-        text,
-        "Be brief.\n\nUser: Hello.\nAssistant: Yes?\nAda: Two\nlines.\nGrace:"
-    );
+    assert_eq!(text, "Be brief.\n\nUser: Hello.\nAssistant: Yes?\nAda: Two\nlines.\nGrace:");
     let text = render_messages(&plain, &table[1..2], &Map::new()).unwrap();
     assert_eq!(text, "User: Hello.\nAssistant:");
     assert!(plain.accepts_system_role());
     assert!(!plain.needs_alternation());
     assert_eq!(plain.digest(), ChatTemplate::plain().digest());
     assert_eq!(plain.digest().len(), 64);
-    assert_ne!(
-        plain.digest(),
-        template(plain.source()).digest().get(..10).unwrap()
-    );
+    assert_ne!(plain.digest(), template(plain.source()).digest().get(..10).unwrap());
 }
 
 #[test]
@@ -425,33 +345,22 @@ fn probes_tell_what_a_template_takes() {
 
 #[test]
 fn variables_reach_the_template_and_replace_special_tokens() {
-    let special = SpecialTokens {
-        bos: Some("<s>".to_owned()),
-        ..SpecialTokens::default()
-    };
+    let special = SpecialTokens { bos: Some("<s>".to_owned()), ..SpecialTokens::default() };
     let template = ChatTemplate::from_source(
         "{{ bos_token }}{{ eos_token is defined }}{{ enable_thinking }}{{ tools is none }}",
         special,
     )
     .unwrap();
     let vars = json!({"enable_thinking": false});
-    assert_eq!(
-        render_messages(&template, &[], vars.as_object().unwrap()).unwrap(),
-        "<s>FalseFalseTrue"
-    );
+    assert_eq!(render_messages(&template, &[], vars.as_object().unwrap()).unwrap(), "<s>FalseFalseTrue");
     let vars = json!({"enable_thinking": true, "bos_token": "B"});
-    assert_eq!(
-        render_messages(&template, &[], vars.as_object().unwrap()).unwrap(),
-        "BFalseTrueTrue"
-    );
+    assert_eq!(render_messages(&template, &[], vars.as_object().unwrap()).unwrap(), "BFalseTrueTrue");
 }
 
 #[test]
 fn missing_files_are_errors() {
     assert!(ChatTemplate::open(Path::new("/nonexistent/model.gguf")).is_err());
-    let error = ChatTemplate::open(Path::new("/nonexistent/chat.jinja"))
-        .unwrap_err()
-        .to_string();
+    let error = ChatTemplate::open(Path::new("/nonexistent/chat.jinja")).unwrap_err().to_string();
     assert!(error.contains("no such file"), "{error}");
 }
 
