@@ -27,9 +27,25 @@ pub(crate) struct Session {
     pub(crate) forked_from: Option<ForkedFrom>,
 }
 
+/// A run that has begun: what is left is to hold its conversation.
+pub(crate) struct Begun {
+    pub(crate) session: Session,
+    pub(crate) conversation: Conversation,
+    /// What its journal holds already.
+    pub(crate) past: Vec<Event>,
+    pub(crate) writer: JournalWriter,
+}
+
+impl Begun {
+    /// Holds the conversation until it stops, and says how it went.
+    pub(crate) fn hold(mut self) -> Result {
+        self.session.hold(&mut self.conversation, self.past, &mut self.writer)
+    }
+}
+
 impl Session {
     /// Holds the conversation after its `past` until it stops, and says how it went.
-    pub(crate) fn hold(&self, conversation: &mut Conversation, past: Vec<Event>, writer: &mut JournalWriter) -> Result {
+    fn hold(&self, conversation: &mut Conversation, past: Vec<Event>, writer: &mut JournalWriter) -> Result {
         let names = self.config.agents.iter().map(|agent| agent.name.clone()).collect();
         let view = if self.show.json { View::Machines } else { View::People };
         let mut stage = Stage::new(view, names, self.show.state);

@@ -19,7 +19,7 @@ use crate::output;
 use crate::personas;
 use crate::runs::{self, RunPlace};
 use crate::seating::{self, Loaded, Seating, Table};
-use crate::session::{self, Session, Show};
+use crate::session::{self, Begun, Session, Show};
 use crate::settings::Settings;
 
 const EXAMPLES: &str = "\
@@ -51,10 +51,8 @@ pub(crate) fn talk(args: TalkArgs, place: &Place) -> Result {
     let settings = session::told(json, args.settings())?;
     let json = settings.json.unwrap_or(false);
     match session::told(json, prepare(&settings, place))? {
-        Prepared::Shown => Ok(()),
-        Prepared::Run { session, mut conversation, mut writer } => {
-            session.hold(&mut conversation, Vec::new(), &mut writer)
-        }
+        None => Ok(()),
+        Some(begun) => begun.hold(),
     }
 }
 
@@ -70,15 +68,8 @@ impl TalkArgs {
     }
 }
 
-/// What `talk` has to do.
-enum Prepared {
-    /// The dry run has been shown.
-    Shown,
-    /// A run has begun.
-    Run { session: Session, conversation: Box<Conversation>, writer: JournalWriter },
-}
-
-fn prepare(settings: &Settings, place: &Place) -> Result<Prepared> {
+/// Begins the run; `None` when only a dry run was asked for, and has been shown.
+fn prepare(settings: &Settings, place: &Place) -> Result<Option<Begun>> {
     let seed_prompt = read_seed_prompt(settings)?;
     let library = personas::library(&settings.personas);
     let (config, addresses) = seating::resolve(settings, seed_prompt, &library)?;
@@ -88,17 +79,18 @@ fn prepare(settings: &Settings, place: &Place) -> Result<Prepared> {
     let json = settings.json.unwrap_or(false);
     if settings.dry_run.unwrap_or(false) {
         dry_run(&config, table, json)?;
-        return Ok(Prepared::Shown);
+        return Ok(None);
     }
     let loaded = table.loaded.clone();
-    let conversation = Box::new(conversation(&config, table)?);
+    let conversation = conversation(&config, table)?;
     let started_ms = runs::now_ms();
     let root = settings.out.as_deref().or(place.named()).or(settings.runs.as_deref()).unwrap_or(place.root());
     let run = runs::create(root, started_ms)?;
     let header = header(&run, &config, loaded, started_ms, None)?;
     let writer = JournalWriter::create(&run.journal(), &header).map_err(Failure::of)?;
     let show = Show { json, state: settings.show_state.unwrap_or(false) };
-    Ok(Prepared::Run { session: Session { run, config, show, forked_from: None }, conversation, writer })
+    let session = Session { run, config, show, forked_from: None };
+    Ok(Some(Begun { session, conversation, past: Vec::new(), writer }))
 }
 
 /// The first line of a run's journal.

@@ -131,11 +131,11 @@ impl RemoteModel {
             };
             failed += 1;
             let (mut reason, asked, nobody) = match failure {
-                Failure::Passing { reason, asked, nobody } => (self.endpoint.hide_secrets(reason), asked, nobody),
+                Failure::Passing { reason, asked, nobody } => (self.endpoint.hide_secrets(&reason), asked, nobody),
                 Failure::Lasting { reason } => {
                     return Err(ChatError::Refused {
                         model: self.endpoint.name.clone(),
-                        reason: self.endpoint.hide_secrets(reason),
+                        reason: self.endpoint.hide_secrets(&reason),
                     });
                 }
             };

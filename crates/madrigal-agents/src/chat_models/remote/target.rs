@@ -239,8 +239,8 @@ impl Endpoint {
     }
 
     /// What a server reported without any key, user or password.
-    pub(super) fn hide_secrets(&self, text: String) -> String {
-        let text = hide_users(&text).into_owned();
+    pub(super) fn hide_secrets(&self, text: &str) -> String {
+        let text = hide_users(text).into_owned();
         self.secrets.iter().fold(text, |text, secret| {
             if text.contains(secret.as_str()) { text.replace(secret.as_str(), "…") } else { text }
         })
@@ -309,7 +309,7 @@ mod tests {
         target.api_key = Some(Secret::new(" sk-123456 \n"));
         assert!(!format!("{target:?}").contains("sk-1"));
         let endpoint = Endpoint::new(&target).unwrap();
-        let hidden = endpoint.hide_secrets("someone p@ssword p%40ssword sk-123456 kept".to_owned());
+        let hidden = endpoint.hide_secrets("someone p@ssword p%40ssword sk-123456 kept");
         assert_eq!(hidden, "… … … … kept");
         assert_eq!(endpoint.headers, [("authorization", "Bearer sk-123456".to_owned())]);
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use madrigal_agents::persona::Persona;
 use madrigal_dialogue::policy::TurnOrder;
-use madrigal_dialogue::{Conversation, ConversationConfig, fork};
+use madrigal_dialogue::{ConversationConfig, fork};
 use madrigal_journal::JournalWriter;
 use madrigal_journal::event::{Event, ForkedFrom, Header, Turn};
 
@@ -17,7 +17,7 @@ use crate::loading::{self, LocalOptions};
 use crate::personas::PersonaFolders;
 use crate::runs;
 use crate::seating::{self, Address, Seating};
-use crate::session::{self, Session, Show};
+use crate::session::{self, Begun, Session, Show};
 
 const HELP: &str = "\
 Keeps turns 1 to N of the old run and goes on from there as a new one. Without a change it ends as the original did.
@@ -104,12 +104,11 @@ impl GoingOn {
 }
 
 pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
-    let (session, mut conversation, past, mut writer) = session::told(args.going_on.json, prepare(args, place))?;
-    session.hold(&mut conversation, past, &mut writer)
+    session::told(args.going_on.json, prepare(args, place))?.hold()
 }
 
 /// Makes the new run with its past; what is left is to go on.
-fn prepare(args: &ForkArgs, place: &Place) -> Result<(Session, Conversation, Vec<Event>, JournalWriter)> {
+fn prepare(args: &ForkArgs, place: &Place) -> Result<Begun> {
     let original = runs::find(place.root(), &args.run)?;
     let (journal, header) = open(&original)?;
     if let madrigal_journal::Chain::Broken { line, .. } = &journal.chain {
@@ -158,7 +157,7 @@ fn prepare(args: &ForkArgs, place: &Place) -> Result<(Session, Conversation, Vec
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
     let session = Session { run, config, show, forked_from: Some(forked_from) };
     session.show_given(&put_in);
-    Ok((session, conversation, past, writer))
+    Ok(Begun { session, conversation, past, writer })
 }
 
 fn change_persona(config: &mut ConversationConfig, change: &str, folders: &PersonaFolders) -> Result {

@@ -1,7 +1,6 @@
 //! `madrigal run resume`: go on.
 
 use clap::Args;
-use madrigal_dialogue::Conversation;
 use madrigal_journal::JournalWriter;
 use madrigal_journal::event::{Event, Stopped};
 
@@ -11,7 +10,7 @@ use crate::commands::talk;
 use crate::failure::{Failure, Result};
 use crate::output::DIM;
 use crate::runs;
-use crate::session::{self, Session, Show};
+use crate::session::{self, Begun, Session, Show};
 
 const HELP: &str = "\
 A run that was killed or interrupted goes on as if nothing had happened: with the same seed, local agents say what they
@@ -35,12 +34,11 @@ pub(crate) struct ResumeArgs {
 }
 
 pub(crate) fn resume(args: &ResumeArgs, place: &Place) -> Result {
-    let (session, mut conversation, past, mut writer) = session::told(args.going_on.json, prepare(args, place))?;
-    session.hold(&mut conversation, past, &mut writer)
+    session::told(args.going_on.json, prepare(args, place))?.hold()
 }
 
 /// Opens the run for writing and seats its agents; what is left is to go on.
-fn prepare(args: &ResumeArgs, place: &Place) -> Result<(Session, Conversation, Vec<Event>, JournalWriter)> {
+fn prepare(args: &ResumeArgs, place: &Place) -> Result<Begun> {
     let run = runs::find(place.root(), &args.run)?;
     let (mut writer, recovered) = JournalWriter::reopen(&run.journal()).map_err(Failure::of)?;
     let mut config = recorded_config(&recovered.header)?;
@@ -71,5 +69,6 @@ fn prepare(args: &ResumeArgs, place: &Place) -> Result<(Session, Conversation, V
     writer.append(&resumed).and_then(|_| writer.sync()).map_err(Failure::of)?;
     let conversation = talk::conversation(&config, table)?;
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
-    Ok((Session { run, config, show, forked_from: None }, conversation, recovered.events, writer))
+    let session = Session { run, config, show, forked_from: None };
+    Ok(Begun { session, conversation, past: recovered.events, writer })
 }
