@@ -136,7 +136,7 @@ impl Session {
             0 => String::new(),
             tokens => format!(", {tokens} tokens spoken"),
         };
-        let cost = spent.cost_usd.map_or_else(String::new, |cost| format!(", ${cost:.4}"));
+        let cost = spent.cost_usd.filter(|cost| *cost > 0.0).map_or_else(String::new, |cost| format!(", ${cost:.4}"));
         anstream::eprintln!("{DIM}Stopped ({stopped}) after {} turns{tokens}{cost}.{DIM:#}", spent.turns);
         anstream::eprintln!("{BOLD}The run is in {}{BOLD:#}", self.run.dir.display());
         let id = self.name_to_type();

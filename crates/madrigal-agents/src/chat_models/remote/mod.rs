@@ -163,13 +163,14 @@ impl RemoteModel {
         request: &ReplyRequest<'_>,
         on_event: &mut (dyn FnMut(ReplyEvent) + Send),
     ) -> Result<Answer, Failure> {
+        let sampling = self.sampling(request.sampling);
         let call = Call {
             endpoint: &self.endpoint,
             timeouts: &self.options.timeouts,
             window: self.options.window,
             stream: self.options.stream,
             prompt,
-            sampling: request.sampling,
+            sampling: &sampling,
             draw: request.draw,
         };
         let mut on_event = |event| {
@@ -195,6 +196,12 @@ impl RemoteModel {
         })??;
         said_something(&answer)?;
         Ok(answer)
+    }
+
+    /// How a reply is drawn. In a window that was named, it may be as long as the part that is kept free for it.
+    fn sampling(&self, wanted: &Sampling) -> Sampling {
+        let limit = self.options.window.and_then(|window| u32::try_from(wanted.reply_limit(window)).ok());
+        Sampling { max_tokens: limit.or(wanted.max_tokens), ..wanted.clone() }
     }
 
     fn messages(&self, request: &ReplyRequest<'_>) -> Prompt {
@@ -232,7 +239,7 @@ impl RemoteModel {
             answer.completion_tokens,
             window_of(&self.endpoint, &self.options),
             answer.ended == Ended::Length,
-            request.sampling.max_tokens,
+            self.sampling(request.sampling).max_tokens,
         );
         if let Some(text) = truncated {
             on_event(ReplyEvent::Notice { code: "truncated", text });
