@@ -8,7 +8,7 @@ use madrigal_agents::chat_models::remote::discovery::{FoundServer, discover, usu
 
 use madrigal_engine::gguf::Gguf;
 
-use crate::session;
+use crate::sitting;
 
 /// How long a server on this machine may take to say that it is there.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -73,7 +73,7 @@ pub(crate) fn file_hint(path: &Path) -> Hint {
 
 /// Servers that answer on this machine.
 pub(crate) fn servers() -> Vec<Hint> {
-    let Ok(runtime) = session::runtime() else { return Vec::new() };
+    let Ok(runtime) = sitting::runtime() else { return Vec::new() };
     let found = runtime.block_on(discover(&usual_candidates(), PATIENCE));
     found.iter().map(server_hint).collect()
 }

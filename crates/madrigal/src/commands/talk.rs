@@ -19,8 +19,8 @@ use crate::output;
 use crate::personas;
 use crate::runs::{self, RunPlace};
 use crate::seating::{self, Loaded, Seating, Table};
-use crate::session::{self, Begun, Session, Show};
 use crate::settings::Settings;
+use crate::sitting::{self, Begun, Show, Sitting};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,9 +48,9 @@ pub(crate) struct TalkArgs {
 
 pub(crate) fn talk(args: TalkArgs, place: &Place) -> Result {
     let json = args.settings.json.unwrap_or(false);
-    let settings = session::told(json, args.settings())?;
+    let settings = sitting::told(json, args.settings())?;
     let json = settings.json.unwrap_or(false);
-    match session::told(json, prepare(&settings, place))? {
+    match sitting::told(json, prepare(&settings, place))? {
         None => Ok(()),
         Some(begun) => begun.hold(),
     }
@@ -89,8 +89,8 @@ fn prepare(settings: &Settings, place: &Place) -> Result<Option<Begun>> {
     let header = header(&run, &config, loaded, started_ms, None)?;
     let writer = JournalWriter::create(&run.journal(), &header).map_err(Failure::of)?;
     let show = Show { json, state: settings.show_state.unwrap_or(false) };
-    let session = Session { run, config, show, forked_from: None };
-    Ok(Some(Begun { session, conversation, past: Vec::new(), writer }))
+    let sitting = Sitting { run, config, show, forked_from: None };
+    Ok(Some(Begun { sitting, conversation, past: Vec::new(), writer }))
 }
 
 /// The first line of a run's journal.

@@ -17,7 +17,7 @@ use crate::loading::{self, LocalOptions};
 use crate::personas::PersonaFolders;
 use crate::runs;
 use crate::seating::{self, Address, Seating};
-use crate::session::{self, Begun, Session, Show};
+use crate::sitting::{self, Begun, Show, Sitting};
 
 const HELP: &str = "\
 Keeps turns 1 to N of the old run and goes on from there as a new one. Without a change it ends as the original did.
@@ -104,7 +104,7 @@ impl GoingOn {
 }
 
 pub(crate) fn fork(args: &ForkArgs, place: &Place) -> Result {
-    session::told(args.going_on.json, prepare(args, place))?.hold()
+    sitting::told(args.going_on.json, prepare(args, place))?.hold()
 }
 
 /// Makes the new run with its past; what is left is to go on.
@@ -155,9 +155,9 @@ fn prepare(args: &ForkArgs, place: &Place) -> Result<Begun> {
     }
     writer.sync().map_err(Failure::of)?;
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
-    let session = Session { run, config, show, forked_from: Some(forked_from) };
-    session.show_given(&put_in);
-    Ok(Begun { session, conversation, past, writer })
+    let sitting = Sitting { run, config, show, forked_from: Some(forked_from) };
+    sitting.show_given(&put_in);
+    Ok(Begun { sitting, conversation, past, writer })
 }
 
 fn change_persona(config: &mut ConversationConfig, change: &str, folders: &PersonaFolders) -> Result {

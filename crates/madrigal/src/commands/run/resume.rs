@@ -10,7 +10,7 @@ use crate::commands::talk;
 use crate::failure::{Failure, Result};
 use crate::output::DIM;
 use crate::runs;
-use crate::session::{self, Begun, Session, Show};
+use crate::sitting::{self, Begun, Show, Sitting};
 
 const HELP: &str = "\
 A run that was killed or interrupted goes on as if nothing had happened: with the same seed, local agents say what they
@@ -34,7 +34,7 @@ pub(crate) struct ResumeArgs {
 }
 
 pub(crate) fn resume(args: &ResumeArgs, place: &Place) -> Result {
-    session::told(args.going_on.json, prepare(args, place))?.hold()
+    sitting::told(args.going_on.json, prepare(args, place))?.hold()
 }
 
 /// Opens the run for writing and seats its agents; what is left is to go on.
@@ -69,6 +69,6 @@ fn prepare(args: &ResumeArgs, place: &Place) -> Result<Begun> {
     writer.append(&resumed).and_then(|_| writer.sync()).map_err(Failure::of)?;
     let conversation = talk::conversation(&config, table)?;
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
-    let session = Session { run, config, show, forked_from: None };
-    Ok(Begun { session, conversation, past: recovered.events, writer })
+    let sitting = Sitting { run, config, show, forked_from: None };
+    Ok(Begun { sitting, conversation, past: recovered.events, writer })
 }

@@ -15,7 +15,7 @@ use crate::loading::{self, FileChange, LocalOptions};
 use crate::output::{self, DIM};
 use crate::runs;
 use crate::seating::{self, Seating};
-use crate::session;
+use crate::sitting;
 
 const HELP: &str = "\
 Checks the hash chain of the journal, then holds the run again: local and scripted agents speak anew and are compared
@@ -153,7 +153,7 @@ fn hold_again(header: &Header, journal: &Journal, args: &VerifyArgs, finding: &m
             from.turn, from.run
         ));
     }
-    let Verified { tokens_compared, messages_from_tape, differences } = session::runtime()?
+    let Verified { tokens_compared, messages_from_tape, differences } = sitting::runtime()?
         .block_on(madrigal_dialogue::verify::verify(
             &mut conversation,
             journal.events.clone(),

@@ -12,7 +12,7 @@ use crate::runs::RunPlace;
 use crate::stage::{Stage, View};
 use crate::surroundings;
 
-/// How a session is shown.
+/// How a sitting is shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Show {
     pub(crate) json: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Show {
 }
 
 /// A run that is being held.
-pub(crate) struct Session {
+pub(crate) struct Sitting {
     pub(crate) run: RunPlace,
     pub(crate) config: ConversationConfig,
     pub(crate) show: Show,
@@ -29,7 +29,7 @@ pub(crate) struct Session {
 
 /// A run that has begun: what is left is to hold its conversation.
 pub(crate) struct Begun {
-    pub(crate) session: Session,
+    pub(crate) sitting: Sitting,
     pub(crate) conversation: Conversation,
     /// What its journal holds already.
     pub(crate) past: Vec<Event>,
@@ -39,11 +39,11 @@ pub(crate) struct Begun {
 impl Begun {
     /// Holds the conversation until it stops, and says how it went.
     pub(crate) fn hold(mut self) -> Result {
-        self.session.hold(&mut self.conversation, self.past, &mut self.writer)
+        self.sitting.hold(&mut self.conversation, self.past, &mut self.writer)
     }
 }
 
-impl Session {
+impl Sitting {
     /// Holds the conversation after its `past` until it stops, and says how it went.
     fn hold(&self, conversation: &mut Conversation, past: Vec<Event>, writer: &mut JournalWriter) -> Result {
         let names = self.config.agents.iter().map(|agent| agent.name.clone()).collect();
