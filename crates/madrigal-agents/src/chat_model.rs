@@ -31,14 +31,18 @@ pub trait ChatModel: Send {
     }
 
     /// Tokens that fit its window, where there is a bound that the loop must keep.
-    fn window(&self) -> Option<usize>;
+    fn window(&self) -> Option<usize> {
+        None
+    }
 
     /// Tokens of the prompt that this request would send, reply not included; `None` where nothing is known of it. Exact
     /// for models in this process; for others by the provider's own count of what it was sent before.
     ///
     /// # Errors
     /// When the request cannot be turned into a prompt.
-    fn count(&mut self, request: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError>;
+    fn count(&mut self, _request: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError> {
+        Ok(None)
+    }
 
     /// The exact prompt of this request as text, for people; `None` where a model is not prompted.
     ///

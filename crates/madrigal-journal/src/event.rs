@@ -220,8 +220,6 @@ pub enum Finish {
     Stop,
     /// It reached the limit of tokens.
     Length,
-    /// A person asked to stop it.
-    Interrupted,
 }
 
 /// How and with what sums a run ended.

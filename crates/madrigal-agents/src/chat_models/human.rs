@@ -31,14 +31,6 @@ impl ChatModel for Human {
         Source::Human
     }
 
-    fn window(&self) -> Option<usize> {
-        None
-    }
-
-    fn count(&mut self, _request: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError> {
-        Ok(None)
-    }
-
     fn reply<'a>(
         &'a mut self,
         _request: ReplyRequest<'a>,

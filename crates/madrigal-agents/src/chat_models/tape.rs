@@ -60,14 +60,6 @@ impl ChatModel for Tape {
         self.source
     }
 
-    fn window(&self) -> Option<usize> {
-        None
-    }
-
-    fn count(&mut self, _request: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError> {
-        Ok(None)
-    }
-
     fn reply<'a>(
         &'a mut self,
         request: ReplyRequest<'a>,

@@ -157,7 +157,6 @@ impl<'j> Transcript<'j> {
 fn remark(message: &Message) -> Option<&'static str> {
     match (message.finish, message.source) {
         (Finish::Length, _) => Some("cut off at the limit of tokens"),
-        (Finish::Interrupted, _) => Some("interrupted"),
         (Finish::Stop, _) if message.text.trim().is_empty() => Some("said nothing"),
         (Finish::Stop, Source::Given) if message.agent.is_some() => Some("put in from outside"),
         (Finish::Stop, Source::Human) => Some("said by a person"),

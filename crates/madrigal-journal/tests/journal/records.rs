@@ -82,7 +82,7 @@ prop_compose! {
         source in prop::sample::select(vec![
             Source::Local, Source::Remote, Source::Scripted, Source::Human, Source::Given,
         ]),
-        finish in prop::sample::select(vec![Finish::Stop, Finish::Length, Finish::Interrupted]),
+        finish in prop::sample::select(vec![Finish::Stop, Finish::Length]),
         (prompt_tokens, completion_tokens) in (of(any::<u32>()), of(any::<u32>())),
         cost_usd in of(cost()),
         at_ms in any::<u64>(),

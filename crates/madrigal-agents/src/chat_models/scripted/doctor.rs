@@ -130,14 +130,6 @@ impl ChatModel for Doctor {
         Source::Scripted
     }
 
-    fn window(&self) -> Option<usize> {
-        None
-    }
-
-    fn count(&mut self, _request: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError> {
-        Ok(None)
-    }
-
     fn reply<'a>(
         &'a mut self,
         request: ReplyRequest<'a>,

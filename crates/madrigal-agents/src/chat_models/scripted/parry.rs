@@ -354,14 +354,6 @@ impl ChatModel for Parry {
         Source::Scripted
     }
 
-    fn window(&self) -> Option<usize> {
-        None
-    }
-
-    fn count(&mut self, _request: &ReplyRequest<'_>) -> Result<Option<usize>, ChatError> {
-        Ok(None)
-    }
-
     fn reply<'a>(
         &'a mut self,
         request: ReplyRequest<'a>,
