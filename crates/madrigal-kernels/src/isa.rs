@@ -15,15 +15,17 @@ pub enum Isa {
     Portable,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI.
+    Avx512,
 }
 
 /// The name of an instruction set that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown instruction set `{0}`; use one of: portable, avx2")]
+#[error("unknown instruction set `{0}`; use one of: portable, avx2, avx512")]
 pub struct UnknownIsa(pub String);
 
 impl Isa {
-    const ALL: [Isa; 2] = [Isa::Portable, Isa::Avx2];
+    const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
 
     /// The fastest instruction set that this processor has.
     #[must_use]
@@ -45,6 +47,7 @@ impl Isa {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
         }
     }
 }

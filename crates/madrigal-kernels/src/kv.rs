@@ -69,7 +69,7 @@ pub struct KvShape {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Positions in a block; a multiple of 8.
+    /// Positions in a block; a multiple of 32.
     pub block_len: usize,
 }
 
@@ -105,8 +105,8 @@ impl KvLayer {
     #[must_use]
     pub fn new(shape: KvShape, blocks: usize) -> KvLayer {
         assert!(
-            shape.block_len > 0 && shape.block_len.is_multiple_of(8),
-            "KV blocks of {} positions: not a multiple of 8",
+            shape.block_len > 0 && shape.block_len.is_multiple_of(32),
+            "KV blocks of {} positions: not a multiple of 32",
             shape.block_len
         );
         assert!(shape.kv_heads > 0 && shape.head_dim > 0, "KV blocks without elements");

@@ -26,6 +26,7 @@ mod matmul;
 mod norm;
 mod pool;
 mod rope;
+mod row;
 mod silu;
 mod simd;
 
@@ -37,3 +38,4 @@ pub use kernels::{Kernels, KernelsError};
 pub use kv::{KvLayer, KvShape, KvType, UnknownKvType};
 pub use matmul::Matrix;
 pub use rope::{RopeStyle, RopeTable};
+pub use row::{Half, LowRank, RowKernels, RowSite};

@@ -1,8 +1,8 @@
 //! Matrix products `out = x · wᵀ` against borrowed weights of any [`BlockType`].
 //!
 //! Owns the tiling. Each output is one dot product whose float order depends on the number of
-//! columns alone: dense weights in 8 lanes along the row, quantised ones block by block (exact
-//! integers inside a block) in 8 lanes; then the lanes are added.
+//! columns alone: dense weights in 16 lanes along the row, quantised ones block by block (exact
+//! integers inside a block) in 16 lanes; then the lanes are added.
 
 use std::ops::Range;
 
@@ -173,7 +173,7 @@ trait Dot {
 /// Weights of 32 or 16 bits.
 struct Dense<T>(T);
 
-/// Eight dense weights.
+/// A vector of dense weights.
 trait DenseChunk {
     type Bytes: Copy + AsMut<[u8]>;
     const ZERO: Self::Bytes;
@@ -236,46 +236,46 @@ struct F16;
 struct Bf16;
 
 impl DenseChunk for F32 {
-    type Bytes = [u8; 32];
-    const ZERO: [u8; 32] = [0; 32];
+    type Bytes = [u8; 4 * LANES];
+    const ZERO: [u8; 4 * LANES] = [0; 4 * LANES];
 
     #[inline(always)]
-    fn split(row: &[u8]) -> (&[[u8; 32]], &[u8]) {
+    fn split(row: &[u8]) -> (&[[u8; 4 * LANES]], &[u8]) {
         row.as_chunks()
     }
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, bytes: &[u8; 32]) -> S::Floats {
+    fn load<S: Simd>(simd: S, bytes: &[u8; 4 * LANES]) -> S::Floats {
         simd.load_f32(bytes)
     }
 }
 
 impl DenseChunk for F16 {
-    type Bytes = [u8; 16];
-    const ZERO: [u8; 16] = [0; 16];
+    type Bytes = [u8; 2 * LANES];
+    const ZERO: [u8; 2 * LANES] = [0; 2 * LANES];
 
     #[inline(always)]
-    fn split(row: &[u8]) -> (&[[u8; 16]], &[u8]) {
+    fn split(row: &[u8]) -> (&[[u8; 2 * LANES]], &[u8]) {
         row.as_chunks()
     }
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, bytes: &[u8; 16]) -> S::Floats {
+    fn load<S: Simd>(simd: S, bytes: &[u8; 2 * LANES]) -> S::Floats {
         simd.load_f16(bytes)
     }
 }
 
 impl DenseChunk for Bf16 {
-    type Bytes = [u8; 16];
-    const ZERO: [u8; 16] = [0; 16];
+    type Bytes = [u8; 2 * LANES];
+    const ZERO: [u8; 2 * LANES] = [0; 2 * LANES];
 
     #[inline(always)]
-    fn split(row: &[u8]) -> (&[[u8; 16]], &[u8]) {
+    fn split(row: &[u8]) -> (&[[u8; 2 * LANES]], &[u8]) {
         row.as_chunks()
     }
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, bytes: &[u8; 16]) -> S::Floats {
+    fn load<S: Simd>(simd: S, bytes: &[u8; 2 * LANES]) -> S::Floats {
         simd.load_bf16(bytes)
     }
 }

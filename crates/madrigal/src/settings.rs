@@ -106,7 +106,7 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "size")]
     pub(crate) memory_limit: Option<u64>,
 
-    /// Instruction-set path of the kernels: portable or avx2 [default: the best one here]
+    /// Instruction-set path of the kernels: portable, avx2, avx512 or neon [default: the best one here]
     #[arg(long, value_name = "ISA", env = "MADRIGAL_ISA")]
     pub(crate) isa: Option<String>,
 

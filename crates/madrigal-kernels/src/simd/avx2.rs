@@ -35,70 +35,90 @@ impl Avx2 {
     }
 }
 
+/// Applies a 256-bit operation to both halves.
+macro_rules! halves {
+    ($operation:ident, $($arg:expr),+) => {
+        avx2! { [$operation($($arg[0]),+), $operation($($arg[1]),+)] }
+    };
+}
+
 impl Simd for Avx2 {
-    type Floats = __m256;
+    type Floats = [__m256; 2];
     type Bytes = [__m256i; 2];
 
     #[inline(always)]
-    fn splat(self, value: f32) -> __m256 {
-        avx2! { _mm256_set1_ps(value) }
+    fn splat(self, value: f32) -> [__m256; 2] {
+        avx2! { [_mm256_set1_ps(value); 2] }
     }
 
     #[inline(always)]
-    fn load(self, from: &[f32; LANES]) -> __m256 {
-        avx2! { _mm256_loadu_ps(from.as_ptr()) }
+    fn load(self, from: &[f32; LANES]) -> [__m256; 2] {
+        let (low, high) = (from.as_ptr(), from[LANES / 2..].as_ptr());
+        avx2! { [_mm256_loadu_ps(low), _mm256_loadu_ps(high)] }
     }
 
     #[inline(always)]
-    fn store(self, value: __m256, to: &mut [f32; LANES]) {
-        avx2! { _mm256_storeu_ps(to.as_mut_ptr(), value) }
-    }
-
-    #[inline(always)]
-    fn add(self, a: __m256, b: __m256) -> __m256 {
-        avx2! { _mm256_add_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        avx2! { _mm256_mul_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        avx2! { _mm256_fmadd_ps(a, b, c) }
-    }
-
-    #[inline(always)]
-    fn sum(self, value: __m256) -> f32 {
+    fn store(self, value: [__m256; 2], to: &mut [f32; LANES]) {
+        let (low, high) = to.split_at_mut(LANES / 2);
         avx2! {
-            let four = _mm_add_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps::<1>(value));
+            _mm256_storeu_ps(low.as_mut_ptr(), value[0]);
+            _mm256_storeu_ps(high.as_mut_ptr(), value[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        halves!(_mm256_add_ps, a, b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        halves!(_mm256_mul_ps, a, b)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+        halves!(_mm256_fmadd_ps, a, b, c)
+    }
+
+    #[inline(always)]
+    fn sum(self, value: [__m256; 2]) -> f32 {
+        avx2! {
+            let eight = _mm256_add_ps(value[0], value[1]);
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         }
     }
 
     #[inline(always)]
-    fn load_f32(self, from: &[u8; 32]) -> __m256 {
-        avx2! { _mm256_loadu_ps(from.as_ptr().cast()) }
+    fn load_f32(self, from: &[u8; 4 * LANES]) -> [__m256; 2] {
+        let (low, high) = (from.as_ptr(), from[2 * LANES..].as_ptr());
+        avx2! { [_mm256_loadu_ps(low.cast()), _mm256_loadu_ps(high.cast())] }
     }
 
     #[inline(always)]
-    fn load_f16(self, from: &[u8; 16]) -> __m256 {
-        avx2! { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+    fn load_f16(self, from: &[u8; 2 * LANES]) -> [__m256; 2] {
+        let (low, high) = (from.as_ptr(), from[LANES..].as_ptr());
+        avx2! { [_mm256_cvtph_ps(_mm_loadu_si128(low.cast())), _mm256_cvtph_ps(_mm_loadu_si128(high.cast()))] }
     }
 
     #[inline(always)]
-    fn load_bf16(self, from: &[u8; 16]) -> __m256 {
+    fn load_bf16(self, from: &[u8; 2 * LANES]) -> [__m256; 2] {
+        let (low, high) = (from.as_ptr(), from[LANES..].as_ptr());
         avx2! {
-            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(low.cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(high.cast()));
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ]
         }
     }
 
     #[inline(always)]
-    fn splat_f16(self, bits: u16) -> __m256 {
-        avx2! { _mm256_cvtph_ps(_mm_set1_epi16(bits as i16)) }
+    fn splat_f16(self, bits: u16) -> [__m256; 2] {
+        avx2! { [_mm256_cvtph_ps(_mm_set1_epi16(bits as i16)); 2] }
     }
 
     #[inline(always)]
@@ -129,12 +149,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot(self, weights: [__m256i; 2], activations: &[i16; BLOCK]) -> __m256 {
+    fn dot(self, weights: [__m256i; 2], activations: &[i16; BLOCK]) -> [__m256; 2] {
         let (low, high) = (activations.as_ptr(), activations[BLOCK / 2..].as_ptr());
         avx2! {
             let low = _mm256_madd_epi16(weights[0], _mm256_loadu_si256(low.cast()));
             let high = _mm256_madd_epi16(weights[1], _mm256_loadu_si256(high.cast()));
-            _mm256_cvtepi32_ps(_mm256_add_epi32(low, high))
+            [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
         }
     }
 }

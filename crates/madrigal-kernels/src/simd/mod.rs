@@ -7,12 +7,14 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 
 use crate::Isa;
 
-/// Lanes of a float vector.
-pub(crate) const LANES: usize = 8;
+/// Lanes of a float vector, the same for all instruction sets: the order of sums follows from it.
+pub(crate) const LANES: usize = 16;
 
 /// Weights and activations in a quantised block.
 pub(crate) const BLOCK: usize = 32;
@@ -20,7 +22,7 @@ pub(crate) const BLOCK: usize = 32;
 /// The vector operations of one instruction set. A value of the type proves that the processor
 /// has it.
 pub(crate) trait Simd: Copy {
-    /// Eight floats.
+    /// Sixteen floats.
     type Floats: Copy;
     /// 32 weights of 8 bits.
     type Bytes: Copy;
@@ -35,12 +37,12 @@ pub(crate) trait Simd: Copy {
     /// The sum of the lanes, added in the same order by all instruction sets.
     fn sum(self, value: Self::Floats) -> f32;
 
-    /// Eight little-endian f32.
-    fn load_f32(self, from: &[u8; 32]) -> Self::Floats;
-    /// Eight little-endian f16, widened.
-    fn load_f16(self, from: &[u8; 16]) -> Self::Floats;
-    /// Eight little-endian bf16, widened.
-    fn load_bf16(self, from: &[u8; 16]) -> Self::Floats;
+    /// Sixteen little-endian f32.
+    fn load_f32(self, from: &[u8; 4 * LANES]) -> Self::Floats;
+    /// Sixteen little-endian f16, widened.
+    fn load_f16(self, from: &[u8; 2 * LANES]) -> Self::Floats;
+    /// Sixteen little-endian bf16, widened.
+    fn load_bf16(self, from: &[u8; 2 * LANES]) -> Self::Floats;
     /// One f16, widened, in all lanes.
     fn splat_f16(self, bits: u16) -> Self::Floats;
     /// Asks for the memory around an address that will be read soon; the address may be invalid.
@@ -66,6 +68,8 @@ pub(crate) enum Dispatch {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
 }
 
 impl Dispatch {
@@ -75,8 +79,10 @@ impl Dispatch {
             Isa::Portable => Some(Dispatch::Portable),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::Avx2::detect().map(Dispatch::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::Avx512::detect().map(Dispatch::Avx512),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 => None,
+            Isa::Avx2 | Isa::Avx512 => None,
         }
     }
 
@@ -86,6 +92,8 @@ impl Dispatch {
             Dispatch::Portable => op.call(portable::Portable),
             #[cfg(target_arch = "x86_64")]
             Dispatch::Avx2(avx2) => avx2.run(op),
+            #[cfg(target_arch = "x86_64")]
+            Dispatch::Avx512(avx512) => avx512.run(op),
         }
     }
 }

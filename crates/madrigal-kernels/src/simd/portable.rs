@@ -50,12 +50,16 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn sum(self, v: [f32; LANES]) -> f32 {
+    fn sum(self, all: [f32; LANES]) -> f32 {
+        let mut v = [0.0; LANES / 2];
+        for (i, v) in v.iter_mut().enumerate() {
+            *v = all[i] + all[i + LANES / 2];
+        }
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
 
     #[inline(always)]
-    fn load_f32(self, from: &[u8; 32]) -> [f32; LANES] {
+    fn load_f32(self, from: &[u8; 4 * LANES]) -> [f32; LANES] {
         let mut out = [0.0; LANES];
         for (out, raw) in out.iter_mut().zip(from.as_chunks().0) {
             *out = f32::from_le_bytes(*raw);
@@ -64,7 +68,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn load_f16(self, from: &[u8; 16]) -> [f32; LANES] {
+    fn load_f16(self, from: &[u8; 2 * LANES]) -> [f32; LANES] {
         let mut out = [0.0; LANES];
         for (out, raw) in out.iter_mut().zip(from.as_chunks().0) {
             *out = f16_to_f32(u16::from_le_bytes(*raw));
@@ -73,7 +77,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn load_bf16(self, from: &[u8; 16]) -> [f32; LANES] {
+    fn load_bf16(self, from: &[u8; 2 * LANES]) -> [f32; LANES] {
         let mut out = [0.0; LANES];
         for (out, raw) in out.iter_mut().zip(from.as_chunks().0) {
             *out = bf16_to_f32(u16::from_le_bytes(*raw));

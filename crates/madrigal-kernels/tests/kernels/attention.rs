@@ -109,7 +109,7 @@ impl World {
 fn agrees_with_f64() {
     let mut numbers = Numbers(8);
     // Query heads, key heads, elements of a head, positions in a block.
-    let shapes = [(16, 8, 128, 32), (4, 4, 8, 16), (6, 2, 16, 8), (8, 1, 32, 32), (3, 1, 12, 8), (2, 2, 40, 16)];
+    let shapes = [(16, 8, 128, 32), (4, 4, 8, 32), (6, 2, 16, 64), (8, 1, 32, 32), (3, 1, 12, 32), (2, 2, 40, 32)];
     for kernels in all_kernels() {
         for (heads, kv_heads, head_dim, block_len) in shapes {
             for kind in [KvType::F32, KvType::Bf16] {
@@ -139,18 +139,18 @@ fn agrees_with_f64() {
 
 #[test]
 fn copied_blocks_and_growth_keep_values() {
-    let shape = KvShape { kind: KvType::Bf16, kv_heads: 2, head_dim: 16, block_len: 8 };
-    assert_eq!(shape.block_bytes(), 2 * 2 * 16 * 8 * 2);
-    let world = World::random(shape, 4, &[13], false, &mut Numbers(9));
+    let shape = KvShape { kind: KvType::Bf16, kv_heads: 2, head_dim: 16, block_len: 32 };
+    assert_eq!(shape.block_bytes(), 2 * 2 * 16 * 32 * 2);
+    let world = World::random(shape, 4, &[45], false, &mut Numbers(9));
     let mut layer = world.layer(None);
     let kernels = Kernels::new(Isa::detect(), 1).unwrap();
-    let before = world.attend(&kernels, &layer, &[world.row(0, 12)], None);
+    let before = world.attend(&kernels, &layer, &[world.row(0, 44)], None);
     layer.resize(world.blocks + 3);
     let copies = [world.blocks as u32 + 1, world.blocks as u32 + 2];
     for (&from, &to) in world.sequences[0].blocks.iter().zip(&copies) {
         layer.copy_block(from, to);
     }
-    let row = AttentionRow { blocks: &copies, ..world.row(0, 12) };
+    let row = AttentionRow { blocks: &copies, ..world.row(0, 44) };
     assert_eq!(bits(&world.attend(&kernels, &layer, &[row], None)), bits(&before));
 }
 
@@ -163,7 +163,7 @@ proptest! {
     fn a_row_alone_is_the_row_in_a_batch(
         (heads, kv_heads) in prop::sample::select(&[(4usize, 2usize), (3, 1), (2, 2)][..]),
         head_dim in prop::sample::select(&[8usize, 12, 64, 128][..]),
-        block_len in prop::sample::select(&[8usize, 32][..]),
+        block_len in prop::sample::select(&[32usize, 64][..]),
         kind in prop::sample::select(&[KvType::F32, KvType::Bf16][..]),
         lengths in prop::collection::vec(1usize..90, 1..5),
         picks in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..20),
@@ -203,7 +203,7 @@ proptest! {
         kind in prop::sample::select(&[KvType::F32, KvType::Bf16][..]),
         seed: u64,
     ) {
-        let shape = KvShape { kind, kv_heads: 2, head_dim: 16, block_len: 16 };
+        let shape = KvShape { kind, kv_heads: 2, head_dim: 16, block_len: 32 };
         let world = World::random(shape, 4, &[length], true, &mut Numbers(seed));
         let rows: Vec<_> = (0..length).map(|p| world.row(0, p)).collect();
         for isa in Isa::available() {

@@ -58,7 +58,7 @@ pub(super) struct Running {
     #[arg(long, value_name = "FORMAT", env = "MADRIGAL_KV")]
     kv: Option<String>,
 
-    /// Instruction-set path of the kernels: portable or avx2 [default: the best one here]
+    /// Instruction-set path of the kernels: portable, avx2, avx512 or neon [default: the best one here]
     #[arg(long, value_name = "ISA", env = "MADRIGAL_ISA")]
     isa: Option<String>,
 }

@@ -1,0 +1,138 @@
+//! The vector operations with AVX-512 (F, BW, VL, DQ and VNNI).
+#![expect(unsafe_code, reason = "vector intrinsics")]
+
+use std::arch::x86_64::*;
+
+use super::{BLOCK, LANES, Op, Simd};
+
+/// Proof that the processor has AVX-512 F, BW, VL, DQ and VNNI, and with them AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(());
+
+/// Evaluates intrinsics; only used in methods that take an [`Avx512`] by value.
+macro_rules! avx512 {
+    ($($body:tt)*) => {{
+        // SAFETY: an `Avx512` is only made by `detect`, so the processor has the instructions.
+        // Loads and stores are unaligned ones and go through references to whole arrays.
+        unsafe { $($body)* }
+    }};
+}
+
+impl Avx512 {
+    pub(crate) fn detect() -> Option<Avx512> {
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        all.then_some(Avx512(()))
+    }
+
+    #[inline]
+    pub(crate) fn run<O: Op>(self, op: O) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+        fn compiled<O: Op>(avx512: Avx512, op: O) {
+            op.call(avx512);
+        }
+        avx512! { compiled(self, op) }
+    }
+}
+
+impl Simd for Avx512 {
+    type Floats = __m512;
+    type Bytes = __m512i;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        avx512! { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> __m512 {
+        avx512! { _mm512_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, value: __m512, to: &mut [f32; LANES]) {
+        avx512! { _mm512_storeu_ps(to.as_mut_ptr(), value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        avx512! { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        avx512! { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        avx512! { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn sum(self, value: __m512) -> f32 {
+        avx512! {
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(value), _mm512_extractf32x8_ps::<1>(value));
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn load_f32(self, from: &[u8; 4 * LANES]) -> __m512 {
+        avx512! { _mm512_loadu_ps(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[u8; 2 * LANES]) -> __m512 {
+        avx512! { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[u8; 2 * LANES]) -> __m512 {
+        avx512! {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> __m512 {
+        avx512! { _mm512_cvtph_ps(_mm256_set1_epi16(bits as i16)) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        avx512! { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8; BLOCK]) -> __m512i {
+        avx512! { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_i4(self, from: &[u8; BLOCK / 2]) -> __m512i {
+        avx512! {
+            let pairs = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast()));
+            let low = _mm256_and_si256(pairs, _mm256_set1_epi16(15));
+            let high = _mm256_srli_epi16::<4>(pairs);
+            let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+            _mm512_sub_epi16(both, _mm512_set1_epi16(8))
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, weights: __m512i, activations: &[i16; BLOCK]) -> __m512 {
+        avx512! {
+            _mm512_cvtepi32_ps(_mm512_madd_epi16(weights, _mm512_loadu_si512(activations.as_ptr().cast())))
+        }
+    }
+}
