@@ -104,11 +104,26 @@ impl Op for Panel<'_> {
             BlockType::Bf16 => self.tiles::<S, Dense<Bf16>>(simd),
             BlockType::Q8_0 => self.tiles::<S, Blocked<Q8_0>>(simd),
             BlockType::Q4_0 => self.tiles::<S, Blocked<Q4_0>>(simd),
+            _ => self.dequantised(simd),
         }
     }
 }
 
 impl Panel<'_> {
+    /// Kinds without a tile of their own: row by row, as floats.
+    #[inline(always)]
+    fn dequantised<S: Simd>(&self, simd: S) {
+        let mut values = vec![0.0; self.w.cols];
+        for r in self.w_rows.clone() {
+            self.w.dequantize_row(r, &mut values);
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            for m in self.x_rows.clone() {
+                let [[sum]] = Dense::<F32>::tile::<S, 1, 1>(simd, [&bytes], 0, self.x, m);
+                self.write(m, r, simd.sum(sum));
+            }
+        }
+    }
+
     #[inline(always)]
     fn tiles<S: Simd, D: Dot>(&self, simd: S) {
         let (mut r, end) = (self.w_rows.start, self.w_rows.end);

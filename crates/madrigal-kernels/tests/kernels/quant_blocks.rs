@@ -14,7 +14,7 @@ fn gguf_py_reads_the_same_bits() {
         return skip("gguf_py_reads_the_same_bits", "testdata/quant-blocks/expected.json");
     };
     let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
-    for kind in [BlockType::Q8_0, BlockType::Q4_0] {
+    for kind in BlockType::ALL.into_iter().filter(|kind| kind.elems() > 1) {
         let case = &expected["types"][kind.name()];
         assert_eq!(case["block_elems"], kind.elems());
         assert_eq!(case["block_bytes"], kind.bytes());
