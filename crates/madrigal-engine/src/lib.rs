@@ -12,12 +12,14 @@ pub mod model;
 pub mod sampling;
 pub mod template;
 pub mod tokenizer;
+pub mod voice;
 pub mod weights;
 
 pub use engine::{
     Engine, EngineError, EngineOptions, Finish, GenerateEvent, GenerateRequest, Generated, Generation, Positions,
     Sequence,
 };
-pub use madrigal_kernels::{Isa, KvType};
+pub use madrigal_kernels::{Half, Isa, KvType};
 pub use model::{Model, ModelInfo, OpenError};
 pub use sampling::{DrawKey, SamplerConfig, SamplerError};
+pub use voice::{Delta, LogitFilter, Lora, Part, Routed, Voice, VoiceError};
