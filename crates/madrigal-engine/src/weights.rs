@@ -103,7 +103,7 @@ pub enum WeightsError {
         name: String,
     },
     /// A tensor has a type that no kernel multiplies.
-    #[error("read `{}`: tensor `{name}` has type {kind}, supported are F32, F16, BF16, Q8_0 and Q4_0", path.display())]
+    #[error("read `{}`: tensor `{name}` has type {kind}, supported are {}", path.display(), supported_kinds())]
     Kind {
         /// The file or folder.
         path: PathBuf,
@@ -287,12 +287,27 @@ impl Weights {
 }
 
 fn block_type(kind: GgmlType) -> Option<BlockType> {
-    Some(match kind {
-        GgmlType::F32 => BlockType::F32,
-        GgmlType::F16 => BlockType::F16,
-        GgmlType::BF16 => BlockType::Bf16,
-        GgmlType::Q8_0 => BlockType::Q8_0,
-        GgmlType::Q4_0 => BlockType::Q4_0,
-        _ => return None,
-    })
+    let name = kind.name()?;
+    BlockType::ALL.into_iter().find(|known| known.name() == name)
+}
+
+fn supported_kinds() -> String {
+    BlockType::ALL.map(BlockType::name).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_that_is_multiplied_is_a_type_of_gguf_with_the_same_blocks() {
+        let known: Vec<BlockType> = (0..64).filter_map(|number| block_type(GgmlType(number))).collect();
+        assert_eq!(known.len(), BlockType::ALL.len());
+        for number in 0..64 {
+            if let Some(kind) = block_type(GgmlType(number)) {
+                let block = (kind.elems() as u64, kind.bytes() as u64);
+                assert_eq!(GgmlType(number).block(), Some(block), "{kind}");
+            }
+        }
+    }
 }

@@ -64,6 +64,12 @@ impl GgmlType {
         self.row().map(|(_, _, elements, bytes)| (elements, bytes))
     }
 
+    /// The name that GGUF tools use, if the type is known.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        self.row().map(|(_, name, ..)| name)
+    }
+
     fn row(self) -> Option<(u32, &'static str, u64, u64)> {
         TYPES.into_iter().find(|(id, ..)| *id == self.0)
     }
@@ -71,8 +77,8 @@ impl GgmlType {
 
 impl fmt::Display for GgmlType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.row() {
-            Some((_, name, ..)) => f.write_str(name),
+        match self.name() {
+            Some(name) => f.write_str(name),
             None => write!(f, "{}", self.0),
         }
     }

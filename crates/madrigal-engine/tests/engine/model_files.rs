@@ -149,7 +149,18 @@ fn rotary_factors_in_ggufs_are_llama_cpps() {
     assert_eq!(scaling("rope.scaling.factor", 4.0, Some("linear")), linear(4.0));
     assert_eq!(scaling("rope.scaling.factor", 4.0, Some("none")), Ok(RopeScaling::None));
     assert!(scaling("rope.scaling.factor", f32::NAN, None).unwrap_err().contains("numbers out of range"));
-    assert!(scaling("rope.scaling.factor", 4.0, Some("yarn")).unwrap_err().contains("scaling `yarn` is not supported"));
+    // llama.cpp's defaults: the whole window was trained, and 0.1 ln(factor) + 1 multiplies cosines and sines.
+    let yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        fast_turns: 32.0,
+        slow_turns: 1.0,
+        original_context: 16.0,
+        truncate: true,
+        attention_factor: 1.138_629_4,
+    };
+    assert_eq!(scaling("rope.scaling.factor", 4.0, Some("yarn")), Ok(yarn));
+    assert!(scaling("rope.scaling.factor", 0.5, Some("yarn")).unwrap_err().contains("numbers out of range"));
+    assert!(scaling("rope.scaling.factor", 4.0, Some("longrope")).unwrap_err().contains("`longrope` is not supported"));
 }
 
 #[test]
@@ -195,10 +206,12 @@ fn a_storage_type_without_kernels_is_named_with_its_tensor() {
     assert!(message.contains("`gpt-oss` is not supported"), "{message}");
 
     // The first tensor claims to be of a type that fits its place, and of one that nobody knows.
-    let bytes = std::fs::read(testdata("parity/llama-tied/model-q4_0.gguf")).unwrap();
+    let bytes = std::fs::read(testdata("parity/llama-tied/model-q8_0.gguf")).unwrap();
     let name = b"token_embd.weight";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len() + 4 + 16;
-    for (kind, expected) in [(20_u32, "tensor `token_embd.weight` has type IQ4_NL"), (77, "has type 77,")] {
+    for (kind, expected) in
+        [(24_u32, "tensor `token_embd.weight` has type I8, supported are F32,"), (77, "has type 77,")]
+    {
         let mut bytes = bytes.clone();
         bytes[at..at + 4].copy_from_slice(&kind.to_le_bytes());
         let folder = tempfile::tempdir().unwrap();
@@ -225,6 +238,13 @@ fn folder(config: impl FnOnce(&mut Value), weights: impl FnOnce(&mut Vec<u8>)) -
     folder
 }
 
+/// A whole YaRN scaling, with some keys replaced.
+fn yarn(change: Value) -> Value {
+    let mut yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64});
+    yarn.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    yarn
+}
+
 #[test]
 fn configurations_that_cannot_be_computed_are_refused_by_name() {
     let cases: Vec<(&str, Value, &str)> = vec![
@@ -234,7 +254,7 @@ fn configurations_that_cannot_be_computed_are_refused_by_name() {
         ("quantization_config", json!({"quant_method": "gptq"}), "`quantization_config`"),
         ("attention_bias", json!("true"), "key `attention_bias` must be true or false"),
         ("use_sliding_window", json!(true), "`use_sliding_window` is not supported"),
-        ("layer_types", json!(["full_attention", "sliding_attention"]), "`layer_types` other than full attention"),
+        ("layer_types", json!(["full_attention", "sliding_attention", "full_attention"]), "`layer_types` other than full attention"),
         ("embedding_multiplier", json!(12), "`embedding_multiplier` is not supported"),
         ("logits_scaling", json!(8.0), "`logits_scaling` is not supported"),
         ("residual_multiplier", json!("0.2"), "`residual_multiplier` is not supported"),
@@ -243,7 +263,14 @@ fn configurations_that_cannot_be_computed_are_refused_by_name() {
         ("final_logit_softcapping", json!(30.0), "`final_logit_softcapping` is not supported"),
         ("head_dim", json!(15), "the head size 15 is odd"),
         ("rope_scaling", json!({"rope_type": "dynamic", "factor": 4.0}), "rotary scaling `dynamic`"),
-        ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), "rotary scaling `yarn` is not supported"),
+        ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), "key `original_max_position_embeddings`"),
+        ("rope_scaling", yarn(json!({"truncate": 1})), "key `truncate` must be true or false, it is 1"),
+        ("rope_scaling", yarn(json!({"mscale": 0.7})), "`mscale` in the rotary scaling is not supported"),
+        ("rope_scaling", yarn(json!({"factor": 0.5})), "numbers out of range"),
+        ("rope_scaling", yarn(json!({"beta_fast": -1})), "numbers out of range"),
+        ("num_hidden_layers", json!(u64::MAX), "the layer count is 18446744073709551615"),
+        ("layer_types", json!(["full_attention"]), "key `layer_types` speaks of 1 of 3 layers"),
+        ("layer_types", json!("full_attention"), "key `layer_types` must be a list"),
         ("rope_scaling", json!({"rope_type": "linear"}), "key `factor` (a number) is missing"),
         ("rope_scaling", json!({"type": "linear", "factor": -1.0}), "numbers out of range"),
         ("rope_parameters", json!({"rope_type": "default", "partial_rotary_factor": 0.5}), "partial_rotary_factor"),
@@ -391,7 +418,7 @@ fn engines_refuse_windows_and_limits_that_cannot_be() {
     let start = |options| Engine::start(model(), options).err().map(|error| error.to_string()).unwrap_or_default();
     let options = EngineOptions { threads: 1, ..EngineOptions::default() };
     for context in [0, 513] {
-        let error = start(EngineOptions { context: Some(context), ..options });
+        let error = start(EngineOptions { context: Some(context), ..options.clone() });
         assert!(error.contains(&format!("open a window of {context} tokens: the model's has 512")), "{error}");
     }
     let error = start(EngineOptions { memory_limit: Some(1000), ..options });
