@@ -34,8 +34,34 @@ pub struct Hyperparameters {
     pub rms_epsilon: f32,
     /// Rotary positions.
     pub rope: Rope,
+    /// Layers that look back only so far; `None` where every layer sees everything before it.
+    pub window: Option<SlidingWindow>,
+    /// The experts of a mixture; `None` where the feed-forward part is one.
+    pub experts: Option<Experts>,
     /// Whether the head is the embedding; `None` where only the tensors tell.
     pub tied: Option<bool>,
+}
+
+/// A sliding window of attention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlidingWindow {
+    /// How many positions a row attends to, its own included.
+    pub positions: usize,
+    /// Per layer, whether it slides; the others see everything.
+    pub layers: Vec<bool>,
+}
+
+/// The experts of each layer's feed-forward part, of which a router chooses a few for every token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experts {
+    /// Experts in a layer.
+    pub count: usize,
+    /// Experts that a token goes through.
+    pub chosen: usize,
+    /// Gate and up values beyond this are cut off.
+    pub limit: f32,
+    /// The gate's factor inside its sigmoid.
+    pub alpha: f32,
 }
 
 /// Rotary position embedding.
@@ -70,7 +96,25 @@ pub enum RopeScaling {
         /// The window of the training.
         original_context: f32,
     },
+    /// YaRN: like Llama 3's, but blended along the dimensions of a head, with longer queries and keys besides.
+    Yarn {
+        /// The divisor.
+        factor: f32,
+        /// Pairs that turn at least so often within the window of the training are kept.
+        fast_turns: f32,
+        /// Pairs that turn at most so often are divided in full.
+        slow_turns: f32,
+        /// The window of the training.
+        original_context: f32,
+        /// Whether the two borders between these pairs are moved outwards to whole pairs.
+        truncate: bool,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f32,
+    },
 }
+
+/// No model comes near it.
+const MAX_LAYERS: usize = 1 << 12;
 
 /// Why hyperparameters do not serve.
 #[derive(Debug, thiserror::Error)]
@@ -117,9 +161,16 @@ impl Hyperparameters {
         self.kv_heads * self.head_dim
     }
 
+    /// How many positions a layer's rows attend to, their own included; `None` for all of them.
+    #[must_use]
+    pub fn window_of(&self, layer: usize) -> Option<usize> {
+        let window = self.window.as_ref()?;
+        window.layers.get(layer).is_some_and(|slides| *slides).then_some(window.positions)
+    }
+
     /// Rotary frequencies in radians a position, `head_dim / 2` of them, highest first.
     ///
-    /// Llama 3's rule as in transformers' `_compute_llama3_parameters`.
+    /// The rules of Llama 3 and YaRN are those of transformers (`modeling_rope_utils.py`).
     #[must_use]
     pub fn rope_frequencies(&self) -> Vec<f64> {
         let theta = f64::from(self.rope.theta);
@@ -136,6 +187,22 @@ impl Hyperparameters {
                     keep * frequency + (1.0 - keep) * frequency / f64::from(factor)
                 };
                 frequencies.map(stretch).collect()
+            }
+            RopeScaling::Yarn { factor, fast_turns, slow_turns, original_context, truncate, .. } => {
+                // The pair that turns `turns` times within the window of the training.
+                let pair_of = |turns: f32| {
+                    let period = f64::from(original_context) / (f64::from(turns) * 2.0 * std::f64::consts::PI);
+                    self.head_dim as f64 * libm::log(period) / (2.0 * libm::log(theta))
+                };
+                let (low, high) = (pair_of(fast_turns), pair_of(slow_turns));
+                let (low, high) = if truncate { (libm::floor(low), libm::ceil(high)) } else { (low, high) };
+                let (low, high) = (low.max(0.0), high.min(self.head_dim as f64 - 1.0));
+                let width = if low == high { 0.001 } else { high - low };
+                let stretch = |(pair, frequency): (usize, f64)| {
+                    let divided = ((pair as f64 - low) / width).clamp(0.0, 1.0);
+                    (1.0 - divided) * frequency + divided * frequency / f64::from(factor)
+                };
+                frequencies.enumerate().map(stretch).collect()
             }
         }
     }
@@ -154,7 +221,7 @@ impl Hyperparameters {
         let sizes = [
             ("vocabulary size", self.vocabulary, 1 << 21),
             ("hidden size", self.hidden, 1 << 18),
-            ("layer count", self.layers, 1 << 12),
+            ("layer count", self.layers, MAX_LAYERS),
             ("head count", self.heads, 1 << 12),
             ("key-value head count", self.kv_heads, 1 << 12),
             ("head size", self.head_dim, 1 << 13),
@@ -188,7 +255,61 @@ impl Hyperparameters {
                     && high_frequency_factor.is_finite()
                     && high_frequency_factor > low_frequency_factor
             }
+            RopeScaling::Yarn { factor, fast_turns, slow_turns, original_context, attention_factor, .. } => {
+                let numbers = [fast_turns, slow_turns, original_context, attention_factor];
+                // The rule divides by the base's logarithm.
+                factor.is_finite() && factor >= 1.0 && numbers.into_iter().all(positive) && self.rope.theta > 1.0
+            }
         };
-        (!scaling).then(|| format!("the rotary scaling {:?} has numbers out of range", self.rope.scaling))
+        if !scaling {
+            return Some(format!("the rotary scaling {:?} has numbers out of range", self.rope.scaling));
+        }
+        self.window.as_ref().and_then(|window| window.problem(self.layers)).or_else(|| self.experts.as_ref()?.problem())
     }
+}
+
+impl SlidingWindow {
+    fn problem(&self, layers: usize) -> Option<String> {
+        let Self { positions, layers: slides } = self;
+        if *positions == 0 {
+            return Some("the sliding window has 0 positions; a row attends to itself at least".to_owned());
+        }
+        (slides.len() != layers).then(|| format!("the sliding window speaks of {} of {layers} layers", slides.len()))
+    }
+}
+
+impl Experts {
+    /// The gpt-oss models' limit, which their GGUFs do not name.
+    const LIMIT: f32 = 7.0;
+    /// The gpt-oss models' factor, likewise.
+    const ALPHA: f32 = 1.702;
+
+    fn problem(&self) -> Option<String> {
+        const MOST: usize = 1 << 12;
+        let Self { count, chosen, limit, alpha } = *self;
+        if count == 0 || count > MOST {
+            return Some(format!("the expert count is {count}; it must be from 1 to {MOST}"));
+        }
+        if chosen == 0 || chosen > count {
+            return Some(format!("{chosen} of {count} experts a token cannot be chosen"));
+        }
+        let cut = limit.is_finite() && limit > 0.0 && alpha.is_finite();
+        (!cut).then(|| format!("the experts' limit {limit} and factor {alpha} are out of range"))
+    }
+}
+
+impl RopeScaling {
+    /// What cosines and sines are multiplied by.
+    #[must_use]
+    pub fn attention_factor(&self) -> f32 {
+        match *self {
+            RopeScaling::Yarn { attention_factor, .. } => attention_factor,
+            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => 1.0,
+        }
+    }
+}
+
+/// YaRN's own choice of what cosines and sines are multiplied by (section 3.4 of arXiv:2309.00071).
+fn yarn_attention_factor(factor: f32) -> f32 {
+    if factor > 1.0 { (0.1 * libm::log(f64::from(factor)) + 1.0) as f32 } else { 1.0 }
 }

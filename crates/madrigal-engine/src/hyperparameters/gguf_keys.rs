@@ -2,7 +2,9 @@
 
 use madrigal_kernels::RopeStyle;
 
-use super::{HyperparameterError, Hyperparameters, Rope, RopeScaling};
+use super::{
+    Experts, HyperparameterError, Hyperparameters, MAX_LAYERS, Rope, RopeScaling, SlidingWindow, yarn_attention_factor,
+};
 use crate::gguf::{Gguf, Value};
 
 /// Reads the keys under `architecture.`; `style` is how the converter laid out that architecture's heads.
@@ -41,10 +43,27 @@ pub(crate) fn from_gguf(
         return Err(invalid(problem));
     }
 
+    let layers = keys.size("block_count")?;
+    let context = keys.size("context_length")?;
     let scaling = match keys.optional("rope.scaling.type", "a text", Value::as_str)? {
         Some("none") => RopeScaling::None,
         Some("linear") => {
             RopeScaling::Linear { factor: keys.required("rope.scaling.factor", "a float", Value::as_f32)? }
+        }
+        Some("yarn") => {
+            let factor = keys.required("rope.scaling.factor", "a float", Value::as_f32)?;
+            let original = keys.optional_size("rope.scaling.original_context_length")?;
+            let turns =
+                |key: &str, default: f32| keys.optional(key, "a float", Value::as_f32).map(|f| f.unwrap_or(default));
+            RopeScaling::Yarn {
+                factor,
+                fast_turns: turns("rope.scaling.yarn_beta_fast", 32.0)?,
+                slow_turns: turns("rope.scaling.yarn_beta_slow", 1.0)?,
+                original_context: original.unwrap_or(context) as f32,
+                // llama.cpp knows no other way.
+                truncate: true,
+                attention_factor: yarn_attention_factor(factor),
+            }
         }
         // As in llama.cpp, a factor without a type is linear; old files spell it `scale_linear`.
         None => {
@@ -70,18 +89,23 @@ pub(crate) fn from_gguf(
     Hyperparameters {
         vocabulary,
         hidden,
-        layers: keys.size("block_count")?,
+        layers,
         heads,
         kv_heads,
         head_dim,
-        feed_forward: keys.size("feed_forward_length")?,
-        context: keys.size("context_length")?,
+        feed_forward: match keys.mixture() {
+            true => keys.size("expert_feed_forward_length")?,
+            false => keys.size("feed_forward_length")?,
+        },
+        context,
         rms_epsilon: keys.required("attention.layer_norm_rms_epsilon", "a float", Value::as_f32)?,
         rope: Rope {
             theta: keys.optional("rope.freq_base", "a float", Value::as_f32)?.unwrap_or(DEFAULT_ROPE_THETA),
             style,
             scaling,
         },
+        window: keys.window(layers)?,
+        experts: keys.experts()?,
         tied: None,
     }
     .checked(gguf.path())
@@ -92,8 +116,11 @@ const DEFAULT_ROPE_THETA: f32 = 10_000.0;
 
 /// Keys of features that change the result and that no architecture here computes, with the values under which they
 /// change nothing. The names are those of llama.cpp's `gguf-py` (`gguf/constants.py`).
-const NOT_COMPUTED: [(&str, &[f64]); 20] = [
+const NOT_COMPUTED: [(&str, &[f64]); 27] = [
     ("expert_count", &[0.0]),
+    ("expert_shared_count", &[0.0]),
+    ("expert_weights_scale", &[0.0, 1.0]),
+    ("expert_group_count", &[0.0, 1.0]),
     ("leading_dense_block_count", &[0.0]),
     ("nextn_predict_layers", &[0.0]),
     ("use_parallel_residual", &[0.0]),
@@ -105,6 +132,7 @@ const NOT_COMPUTED: [(&str, &[f64]); 20] = [
     ("final_logit_softcapping", &[0.0]),
     ("attention.causal", &[1.0]),
     ("attention.sliding_window", &[0.0]),
+    ("attention.sliding_window_pattern", &[2.0]),
     ("attention.scale", &[0.0]),
     ("attention.output_scale", &[0.0, 1.0]),
     ("attention.temperature_length", &[0.0]),
@@ -113,6 +141,9 @@ const NOT_COMPUTED: [(&str, &[f64]); 20] = [
     ("attention.shared_kv_layers", &[0.0]),
     ("rope.dimension_sections", &[]),
     ("rope.scaling.attn_factor", &[0.0, 1.0]),
+    ("rope.scaling.yarn_ext_factor", &[-1.0, 1.0]),
+    ("rope.scaling.yarn_attn_factor", &[-1.0, 1.0]),
+    ("rope.scaling.yarn_log_multiplier", &[0.0]),
 ];
 
 struct Keys<'a> {
@@ -145,7 +176,8 @@ impl<'a> Keys<'a> {
 
     /// What the file asks for that would be left out.
     fn not_computed(&self) -> Option<String> {
-        NOT_COMPUTED.iter().find_map(|(key, neutral)| {
+        let computed = if self.mixture() { &["expert_count", "attention.sliding_window"][..] } else { &[] };
+        NOT_COMPUTED.iter().filter(|(key, _)| !computed.contains(key)).find_map(|(key, neutral)| {
             let key = format!("{}.{key}", self.architecture);
             let value = self.gguf.get(&key)?;
             let number = match *value {
@@ -158,6 +190,29 @@ impl<'a> Keys<'a> {
             let harmless = number.is_some_and(|number| neutral.contains(&number));
             (!harmless).then(|| format!("key `{key}` is set to {value}, which is not supported"))
         })
+    }
+
+    /// Whether the feed-forward part is a mixture of experts, between layers that slide and layers that do not.
+    fn mixture(&self) -> bool {
+        self.architecture == "gpt-oss"
+    }
+
+    fn window(&self, layers: usize) -> Result<Option<SlidingWindow>, HyperparameterError> {
+        if !self.mixture() {
+            return Ok(None);
+        }
+        let positions = self.size("attention.sliding_window")?;
+        // llama.cpp's rule for the architecture: every second layer, from the first. Too many layers are refused later.
+        let slides = (0..layers.min(MAX_LAYERS)).map(|layer| layer % 2 == 0);
+        Ok(Some(SlidingWindow { positions, layers: slides.collect() }))
+    }
+
+    fn experts(&self) -> Result<Option<Experts>, HyperparameterError> {
+        if !self.mixture() {
+            return Ok(None);
+        }
+        let (count, chosen) = (self.size("expert_count")?, self.size("expert_used_count")?);
+        Ok(Some(Experts { count, chosen, limit: Experts::LIMIT, alpha: Experts::ALPHA }))
     }
 
     fn optional_size(&self, key: &str) -> Result<Option<usize>, HyperparameterError> {

@@ -49,6 +49,11 @@ fn facts(model: &Model) -> Value {
             "type": "llama3", "factor": decimal(factor), "low_frequency_factor": decimal(low_frequency_factor),
             "high_frequency_factor": decimal(high_frequency_factor), "original_context": decimal(original_context),
         }),
+        RopeScaling::Yarn { factor, fast_turns, slow_turns, original_context, truncate, attention_factor } => json!({
+            "type": "yarn", "factor": decimal(factor), "beta_fast": decimal(fast_turns), "beta_slow": decimal(slow_turns),
+            "original_context": decimal(original_context), "truncate": truncate,
+            "attention_factor": decimal(attention_factor),
+        }),
     };
     let special: serde_json::Map<String, Value> =
         tokenizer.special_tokens().iter().map(|(role, text)| (role.to_owned(), Value::from(text))).collect();
@@ -61,6 +66,13 @@ fn facts(model: &Model) -> Value {
             "head_dim": shape.head_dim, "feed_forward": shape.feed_forward, "vocabulary": shape.vocabulary,
             "context": shape.context, "rms_epsilon": decimal(shape.rms_epsilon), "rope_theta": decimal(shape.rope.theta),
             "rope_scaling": scaling, "tied": info.tied,
+            "window": shape.window.as_ref().map(|window| json!({
+                "positions": window.positions, "layers": window.layers,
+            })),
+            "experts": shape.experts.as_ref().map(|experts| json!({
+                "count": experts.count, "chosen": experts.chosen, "limit": decimal(experts.limit),
+                "alpha": decimal(experts.alpha),
+            })),
         },
         "quants": info.quants.iter().map(|quant| json!({
             "type": quant.kind, "tensors": quant.tensors, "parameters": quant.parameters, "bytes": quant.bytes,
@@ -106,11 +118,21 @@ fn page(model: &Model) -> String {
         ),
     );
     fact("window", &format_args!("{} tokens", shape.context));
+    if let Some(window) = &shape.window {
+        let slide = window.layers.iter().filter(|slides| **slides).count();
+        fact("attention", &format_args!("{slide} layers see the last {} tokens only", window.positions));
+    }
+    if let Some(experts) = &shape.experts {
+        fact("experts", &format_args!("{} of {} a token", experts.chosen, experts.count));
+    }
     let scaling = match shape.rope.scaling {
         RopeScaling::None => String::new(),
         RopeScaling::Linear { factor } => format!(", linear scaling by {factor}"),
         RopeScaling::Llama3 { factor, original_context, .. } => {
             format!(", Llama 3 scaling by {factor} from {original_context} tokens")
+        }
+        RopeScaling::Yarn { factor, original_context, .. } => {
+            format!(", YaRN by {factor} from {original_context} tokens")
         }
     };
     fact("positions", &format_args!("rotary, base {}{scaling}", shape.rope.theta));
