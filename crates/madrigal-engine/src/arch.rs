@@ -3,12 +3,16 @@
 //! Owns the choice among them and what their passes share: the batch they are given. Scheduling, sampling and the
 //! ownership of KV blocks are elsewhere (`engine`, `sampling`, `kv_cache`).
 
+mod deltas;
 mod llama;
 mod qwen3;
+
+use std::sync::Arc;
 
 use madrigal_kernels::{AttentionRow, Kernels, KvLayer, Matrix, RopeStyle, RopeTable};
 
 use crate::hyperparameters::Hyperparameters;
+use crate::voice::Voice;
 use crate::weights::{Tensor, Weights, WeightsError};
 
 /// One token to be read.
@@ -20,14 +24,32 @@ pub(crate) struct Row {
     pub(crate) position: usize,
     pub(crate) token: u32,
     pub(crate) wants_logits: bool,
+    /// Index into [`Batch::voices`].
+    pub(crate) voice: Option<usize>,
+    /// The blocks hold its keys and values already: of the layers below [`Batch::shared_layers`], of those from it on.
+    /// They have the very bits that would be written, and others may be reading them.
+    pub(crate) stored: [bool; 2],
+}
+
+/// The KV blocks that hold a sequence's positions; those that its rows write belong to it alone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Blocks<'a> {
+    /// Of the layers below [`Batch::shared_layers`].
+    pub(crate) below: &'a [u32],
+    /// Of the layers from there on.
+    pub(crate) above: &'a [u32],
 }
 
 /// Rows of any sequences, prompt chunks and decode steps mixed. Rows of one sequence stand in the order of their positions.
 #[derive(Debug, Default)]
 pub(crate) struct Batch<'a> {
     pub(crate) rows: Vec<Row>,
-    /// Per sequence: the KV blocks that hold its positions; those that the rows write belong to it alone.
-    pub(crate) tables: Vec<&'a [u32]>,
+    /// Per sequence.
+    pub(crate) tables: Vec<Blocks<'a>>,
+    /// No voice acts on the layers below; their keys and values are shared by all voices, in blocks of their own.
+    pub(crate) shared_layers: usize,
+    /// The voices that rows have; each is there once.
+    pub(crate) voices: Vec<Arc<Voice>>,
     /// Positions in a block.
     pub(crate) block_len: usize,
 }
@@ -115,20 +137,30 @@ impl Batch<'_> {
         self.rows.iter().map(|row| row.position as u32).collect()
     }
 
-    /// Stores every row's key and value, `[rows, width]` each, in its sequence's blocks.
-    fn write(&self, kv: &mut KvLayer, keys: &[f32], values: &[f32], width: usize) {
+    /// The blocks of `layer` that hold the positions of a sequence.
+    fn blocks(&self, sequence: usize, layer: usize) -> &[u32] {
+        let tables = &self.tables[sequence];
+        if layer < self.shared_layers { tables.below } else { tables.above }
+    }
+
+    /// Stores every row's key and value, `[rows, width]` each, in its sequence's blocks of `layer`, if they are not there.
+    fn write(&self, kv: &mut KvLayer, layer: usize, keys: &[f32], values: &[f32], width: usize) {
+        let tier = usize::from(layer >= self.shared_layers);
         let rows = self.rows.iter().zip(keys.chunks_exact(width)).zip(values.chunks_exact(width));
-        for ((row, key), value) in rows {
-            let block = self.tables[row.sequence][row.position / self.block_len];
+        for ((row, key), value) in rows.filter(|((row, _), _)| !row.stored[tier]) {
+            let block = self.blocks(row.sequence, layer)[row.position / self.block_len];
             kv.write(block, row.position % self.block_len, key, value);
         }
     }
 
     /// Every row with its query, `[rows, width]`: it attends to all positions up to its own.
-    fn attending<'a>(&'a self, queries: &'a [f32], width: usize) -> Vec<AttentionRow<'a>> {
+    fn attending<'a>(&'a self, queries: &'a [f32], width: usize, layer: usize) -> Vec<AttentionRow<'a>> {
         let rows = self.rows.iter().zip(queries.chunks_exact(width));
-        rows.map(|(row, q)| AttentionRow { q, position: row.position, window: None, blocks: self.tables[row.sequence] })
-            .collect()
+        rows.map(|(row, q)| {
+            let blocks = self.blocks(row.sequence, layer);
+            AttentionRow { q, position: row.position, window: None, blocks }
+        })
+        .collect()
     }
 
     /// The rows of `x`, `[rows, width]`, that want logits.

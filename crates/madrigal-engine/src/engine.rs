@@ -4,6 +4,7 @@
 //! cancellation), `speech` (from tokens to text, stop strings). There is no lock around the model: requests come over a
 //! channel, tokens go out over another.
 
+mod budget;
 mod error;
 mod job;
 mod speech;
@@ -20,12 +21,14 @@ use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 pub use error::EngineError;
 
 use crate::kv_cache::{BLOCK_LEN, KvCache};
+pub use budget::MemoryBudget;
 use crate::model::Model;
 use crate::sampling::{DrawKey, SamplerConfig};
 use worker::{Command, Worker};
 
 /// How an engine runs.
-#[derive(Debug, Clone, Copy, Default)]
+use crate::voice::Voice;
+#[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
     /// Threads of the kernels; 0 takes as many as the machine has.
     pub threads: usize,
@@ -38,6 +41,14 @@ pub struct EngineOptions {
     /// The longest sequence in tokens; `None` takes the model's own window. It cannot be longer than that.
     pub context: Option<usize>,
 }
+    /// A limit that this engine shares with others; `memory_limit` holds besides.
+    pub budget: Option<Arc<MemoryBudget>>,
+    /// No voice acts on the layers below this one, so that all voices share their keys and values; `None` is 0. Voices
+    /// that do are refused.
+    pub shared_layers: Option<usize>,
+    /// The most bytes of keys and values that are kept for prompts to come though no sequence holds them; `None` is
+    /// [`DEFAULT_PREFIX_CACHE`]. What is kept gives way whenever room is needed.
+    pub prefix_cache: Option<u64>,
 
 /// A running model. Cloning is cheap; the thread ends when the last handle and the last [`Sequence`] are gone.
 #[derive(Debug, Clone)]
@@ -52,7 +63,6 @@ struct Shared {
     isa: Isa,
     threads: usize,
     kv: KvType,
-    next_sequence: AtomicU64,
     commands: mpsc::Sender<Command>,
 }
 
@@ -65,8 +75,12 @@ pub struct Sequence {
     shared: Arc<Shared>,
 }
 
-/// What [`Sequence::generate`] is asked for.
-#[derive(Debug, Clone, PartialEq)]
+/// Which sequence is meant, without holding it. No two sequences of a process have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceId(u64);
+
+/// What [`Sequence::generate`] is asked for. [`GenerateRequest::default`] only reads the prompt.
+#[derive(Debug, Clone, Default)]
 pub struct GenerateRequest {
     /// How tokens are drawn.
     pub sampling: SamplerConfig,
@@ -81,6 +95,45 @@ pub struct GenerateRequest {
 }
 
 /// A generation as it happens. Dropping it stops the work before the next token.
+    /// Whose voice speaks, and from where on it reads.
+    pub voice: Option<VoiceFrom>,
+    /// Sequences that read what is said while it is said.
+    pub listeners: Vec<Listener>,
+}
+
+/// A voice that acts on the tokens from one place on, and on what is drawn.
+#[derive(Debug, Clone)]
+pub struct VoiceFrom {
+    /// The voice.
+    pub voice: Arc<Voice>,
+    /// The place of the first token that is read under it, from 0. What stands before is read as the model alone reads it,
+    /// and shared with everyone whose prompt begins so.
+    pub from: usize,
+}
+
+/// A sequence that listens: while the speaker draws tokens, those that are said aloud become its rows in the next step.
+/// When the speaker has ended, its cache has, or will have before its next request begins, `ids` and then
+/// [`Generated::ids`].
+///
+/// A listener changes nobody's result and keeps nobody waiting. It stops listening when its sequence is asked something,
+/// when its window is full, or when there is no memory for it.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Who listens. It must be of the speaker's engine, and not the speaker.
+    pub sequence: SequenceId,
+    /// All that its prompt has before the message.
+    pub ids: Vec<u32>,
+    /// The voice under which it reads.
+    pub voice: Option<VoiceFrom>,
+    /// Whether to measure how surprising the message is to it; see [`Generated::surprise`].
+    pub surprise: bool,
+}
+
+/// How surprising a message was to a listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Surprise {
+    /// For every token that was said, −ln of the probability that the listener's model gave it.
+    pub nats: Vec<f64>,
 #[derive(Debug)]
 pub struct Generation {
     events: tokio_mpsc::UnboundedReceiver<Result<GenerateEvent, EngineError>>,
@@ -95,8 +148,8 @@ pub enum GenerateEvent {
     Token {
         /// Its id.
         id: u32,
-        /// Text that is complete and certain with it: whole characters, and nothing that may still become a stop text.
-        /// The texts of all tokens together begin [`Generated::text`].
+        /// What is said aloud and is complete and certain with it: whole characters, and nothing that may still become a
+        /// stop text or turn out to be a thought. The texts of all tokens together begin [`Generated::text`].
         text: String,
     },
     /// It ended. Nothing follows.
@@ -108,7 +161,7 @@ pub enum GenerateEvent {
 pub struct Generated {
     /// The tokens, without the one that ended the text. The tokenizer decodes them to exactly `text`.
     pub ids: Vec<u32>,
-    /// The text, without the stop text.
+    /// What is said aloud, without the stop text.
     pub text: String,
     /// Why it ended.
     pub finish: Finish,
@@ -128,8 +181,15 @@ pub enum Finish {
     /// `max_tokens` were drawn, or the window is full.
     Length,
     /// [`Generation::cancel`] was called.
+    /// Per listener: how surprising `ids` were to it, where that was asked for. `None` also for one that stopped listening
+    /// before the end.
+    pub surprise: Vec<Option<Surprise>>,
     Cancelled,
 }
+/// What [`EngineOptions::prefix_cache`] is unless said otherwise: 1 GiB. A token takes 112 KiB in Qwen3-0.6B and 144 KiB
+/// in Qwen3-4B, so it holds some thousands.
+pub const DEFAULT_PREFIX_CACHE: u64 = 1 << 30;
+
 
 /// Which positions' logits [`Sequence::logits`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,8 +239,7 @@ impl Engine {
             .name("engine".to_owned())
             .spawn(move || worker.run())
             .map_err(|source| EngineError::Thread { source })?;
-        let next_sequence = AtomicU64::new(0);
-        let shared = Shared { model, window, isa, threads, kv, next_sequence, commands };
+        let shared = Shared { model, window, isa, threads, kv, commands };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -223,7 +282,8 @@ impl Engine {
 
 impl Sequence {
     fn new(shared: &Arc<Shared>) -> Self {
-        let id = shared.next_sequence.fetch_add(1, Ordering::Relaxed);
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self { id, shared: Arc::clone(shared) }
     }
 
@@ -233,12 +293,26 @@ impl Sequence {
         let (sender, events) = tokio_mpsc::unbounded_channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let cancel = Arc::clone(&cancelled);
+impl Surprise {
+    /// The surprise of the whole message.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.nats.iter().sum()
+    }
+}
+
         let command =
             Command::Generate { sequence: self.id, ids: ids.to_vec(), request, events: sender, cancelled: cancel };
         // If the thread is gone the command is dropped with its sender, and the stream says so.
         let _ = self.shared.commands.send(command);
         Generation { events, cancelled, ended: false }
     }
+    /// Who this is, for [`Listener`].
+    #[must_use]
+    pub fn id(&self) -> SequenceId {
+        SequenceId(self.id)
+    }
+
 
     /// The logits after the last of `ids`, or after each of them.
     pub async fn logits(&self, ids: &[u32], positions: Positions) -> Result<Vec<f32>, EngineError> {
@@ -347,7 +421,7 @@ mod tests {
         let worker = Worker::new(Arc::clone(&model), kernels, cache, 512, 1, received);
         thread::spawn(move || worker.run());
         let (isa, threads, kv) = (Isa::Portable, 2, KvType::F32);
-        let shared = Shared { model, window: 512, isa, threads, kv, next_sequence: AtomicU64::new(0), commands };
+        let shared = Shared { model, window: 512, isa, threads, kv, commands };
         Engine { shared: Arc::new(shared) }
     }
 
@@ -356,10 +430,8 @@ mod tests {
         let engine = broken();
         let request = || GenerateRequest {
             sampling: SamplerConfig::greedy(),
-            draw: DrawKey::default(),
             max_tokens: 5,
-            stop: Vec::new(),
-            ignore_eos: false,
+            ..GenerateRequest::default()
         };
         let sequences = [engine.sequence(), engine.sequence(), engine.sequence()];
         // Running, waiting behind it, and on another sequence.

@@ -16,8 +16,8 @@ pub mod voice;
 pub mod weights;
 
 pub use engine::{
-    Engine, EngineError, EngineOptions, Finish, GenerateEvent, GenerateRequest, Generated, Generation, Positions,
-    Sequence,
+    DEFAULT_PREFIX_CACHE, Engine, EngineError, EngineOptions, Finish, GenerateEvent, GenerateRequest, Generated,
+    Generation, Listener, MemoryBudget, Positions, Sequence, SequenceId, Surprise, VoiceFrom,
 };
 pub use madrigal_kernels::{Half, Isa, KvType};
 pub use model::{Model, ModelInfo, OpenError};

@@ -31,6 +31,7 @@ impl LocalOptions {
             kv: self.kv,
             memory_limit: self.memory_limit,
             context: self.context,
+            ..EngineOptions::default()
         }
     }
 }

@@ -145,18 +145,22 @@ impl ChatModel for LocalModel {
             let mut generation = self.sequence.generate(&prompt.ids, self.generate_request(&request));
             let generated = loop {
                 match generation.next().await {
-                    Some(Ok(GenerateEvent::Token { text, .. })) if text.is_empty() => {}
-                    Some(Ok(GenerateEvent::Token { text, .. })) => on_event(ReplyEvent::Text(text)),
+                    Some(Ok(GenerateEvent::Token { text, reasoning, .. })) => {
+                        if !reasoning.is_empty() {
+                            on_event(ReplyEvent::Reasoning(reasoning));
+                        }
+                        if !text.is_empty() {
+                            on_event(ReplyEvent::Text(text));
+                        }
+                    }
                     Some(Ok(GenerateEvent::Done(generated))) => break generated,
                     Some(Err(error)) => return Err(failed(&self.name, error)),
                     None => return Err(failed(&self.name, std::io::Error::other("the engine has stopped"))),
                 }
             };
             self.tokens_read = generated.read_tokens;
-            // Some templates open the thought themselves.
-            let thinks = prompt.text.trim_end().ends_with(message::THOUGHT[0]);
             let tokenizer = self.engine.model().tokenizer();
-            message::cut(tokenizer, &self.digest, &generated, thinks).map_err(|error| failed(&self.name, error))
+            message::cut(tokenizer, &self.digest, &generated).map_err(|error| failed(&self.name, error))
         }
         .boxed()
     }
@@ -184,7 +188,7 @@ impl LocalModel {
             draw: DrawKey { seed: request.draw.seed, seat: request.draw.seat, turn: request.draw.turn },
             max_tokens: sampling.reply_limit(self.window),
             stop,
-            ignore_eos: false,
+            ..GenerateRequest::default()
         }
     }
 }

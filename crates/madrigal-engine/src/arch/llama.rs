@@ -86,7 +86,7 @@ impl Llama {
         for (row, x) in batch.rows.iter().zip(x.chunks_exact_mut(hidden)) {
             self.embedding.matrix().dequantize_row(row.token as usize, x);
         }
-        for (layer, kv) in self.layers.iter().zip(kv) {
+        for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             kernels.rms_norm(&x, &layer.attention_norm, rms_epsilon, &mut normed);
             input.load(kernels, &normed, rows, hidden);
             kernels.matmul(&layer.query.matrix(), &input, &mut queries);
@@ -94,9 +94,9 @@ impl Llama {
             kernels.matmul(&layer.value.matrix(), &input, &mut values);
             kernels.rope(&mut queries, head_dim, &self.rope, &positions, style);
             kernels.rope(&mut keys, head_dim, &self.rope, &positions, style);
-            batch.write(kv, &keys, &values, kv_width);
+            batch.write(kv, index, &keys, &values, kv_width);
 
-            let attending = batch.attending(&queries, query_width);
+            let attending = batch.attending(&queries, query_width, index);
             let job = AttentionJob { kv, rows: &attending, heads, scale, sinks: None };
             kernels.attention(&job, &mut attended);
             input.load(kernels, &attended, rows, query_width);

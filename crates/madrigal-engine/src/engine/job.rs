@@ -126,7 +126,8 @@ impl Job {
                 };
                 let (ids, text) = speaking.speech.finish(tokenizer, stop.as_ref());
                 let read_tokens = cached.map_or(0, |cached| prompt_tokens - cached);
-                let generated = Generated { ids, text, finish, prompt_tokens, read_tokens };
+                let surprise = Vec::new();
+                let generated = Generated { ids, text, finish, prompt_tokens, read_tokens, surprise };
                 let _ = speaking.events.send(Ok(GenerateEvent::Done(generated)));
             }
             Work::Measure { logits, reply, .. } => {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::job::{End, Events, Job, Speaking, Started, Work};
 use super::speech::Speech;
 use super::{EngineError, Finish, GenerateRequest, Positions};
-use crate::arch::{Batch, Row};
+use crate::arch::{Batch, Blocks, Row};
 use crate::kv_cache::{BLOCK_LEN, KvCache, OutOfBlocks, Table};
 use crate::model::Model;
 
@@ -230,9 +230,10 @@ impl Worker {
                     wanting.push(job.arrival);
                 }
                 let (sequence, token) = (batch.tables.len(), job.ids[position]);
-                batch.rows.push(Row { sequence, position, token, wants_logits });
+                let (voice, stored) = (None, [false; 2]);
+                batch.rows.push(Row { sequence, position, token, wants_logits, voice, stored });
             }
-            batch.tables.push(cached.table.blocks());
+            batch.tables.push(Blocks { below: &[], above: cached.table.blocks() });
         }
         if batch.rows.is_empty() {
             return;

@@ -55,8 +55,8 @@ impl Visitor {
             sampling: SamplerConfig { temperature: 1.0, top_k: 50, ..SamplerConfig::default() },
             draw: DrawKey { seed: 5, seat: self.salt, turn: self.length as u32 },
             max_tokens: self.draws,
-            stop: Vec::new(),
             ignore_eos: true,
+            ..GenerateRequest::default()
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use madrigal_engine::{
-    DrawKey, Engine, EngineOptions, GenerateRequest, Generated, Isa, Model, Positions, SamplerConfig,
+    Engine, EngineOptions, GenerateRequest, Generated, Isa, Model, Positions, SamplerConfig,
 };
 use serde_json::Value;
 
@@ -49,13 +49,7 @@ pub(crate) fn engine(path: &Path, isa: Isa, threads: usize) -> Engine {
 }
 
 pub(crate) fn greedy(max_tokens: usize) -> GenerateRequest {
-    GenerateRequest {
-        sampling: SamplerConfig::greedy(),
-        draw: DrawKey::default(),
-        max_tokens,
-        stop: Vec::new(),
-        ignore_eos: false,
-    }
+    GenerateRequest { sampling: SamplerConfig::greedy(), max_tokens, ..GenerateRequest::default() }
 }
 
 /// One request on a sequence of its own.

@@ -12,7 +12,8 @@ use crate::output;
 
 const EXAMPLES: &str = "\
 --text is read like a prompt: markers such as <|im_start|> are the model's own, and the BOS goes first if the model
-says so. --ids are read as they are given. Only what is new is printed.
+says so. --ids are read as they are given. Only what is new is printed, and what a model thinks before it speaks
+(<think>…</think>, harmony's channels) only with --json, apart from the text.
 
 Examples:
   madrigal model generate model.gguf --text 'Once upon a time' --max-tokens 60
@@ -110,6 +111,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result {
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
         ignore_eos: args.ignore_eos,
+        ..GenerateRequest::default()
     };
     let sequence = engine.sequence();
     let mut generation = sequence.generate(&prompt, request);
@@ -125,7 +127,11 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result {
             GenerateEvent::Done(generated) if args.json => {
                 let how = Decode { show_control: true, continuation: !prompt.is_empty() };
                 let text = engine.model().tokenizer().decode_as(&generated.ids, how);
-                return output::print_json(&json!({ "ids": generated.ids, "text": text })).doing("print");
+                let mut result = json!({ "ids": generated.ids, "text": text });
+                if let Some(reasoning) = generated.reasoning {
+                    result["reasoning"] = reasoning.into();
+                }
+                return output::print_json(&result).doing("print");
             }
             GenerateEvent::Done(generated) => {
                 let rest = generated.text.get(printed..).unwrap_or_default();

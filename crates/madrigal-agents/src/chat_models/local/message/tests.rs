@@ -25,13 +25,22 @@ fn tokenizers(test: &str) -> Vec<(String, Tokenizer)> {
 fn generated(tokenizer: &Tokenizer, ids: Vec<u32>) -> Generated {
     let text = tokenizer.decode(&ids);
     let finish = madrigal_engine::Finish::EndOfText;
-    Generated { ids, text, finish, prompt_tokens: 1, read_tokens: 1 }
+    Generated {
+        drawn: ids.clone(),
+        ids,
+        text,
+        reasoning: None,
+        finish,
+        prompt_tokens: 1,
+        read_tokens: 1,
+        surprise: Vec::new(),
+    }
 }
 
-fn check(name: &str, tokenizer: &Tokenizer, ids: &[u32], thinks: bool) -> Reply {
+fn check(name: &str, tokenizer: &Tokenizer, ids: &[u32]) -> Reply {
     let digest = Arc::from(tokenizer.digest());
     let generated = generated(tokenizer, ids.to_vec());
-    let reply = cut(tokenizer, &digest, &generated, thinks).unwrap();
+    let reply = cut(tokenizer, &digest, &generated).unwrap();
     let spoken = &reply.ids.as_ref().unwrap().ids;
     assert_eq!(tokenizer.decode(spoken).trim(), reply.text, "{name}: {generated:?}");
     assert!(spoken.iter().all(|id| !tokenizer.is_control(*id)), "{name}: {generated:?}");
@@ -51,20 +60,19 @@ fn ids_are_cut_like_the_text() {
         "x",
         "",
     ];
-    let before = [("", None, false), ("<think>\nHm \u{1f914}.\n</think>\n\n", Some("Hm \u{1f914}."), false)];
-    let opened = [("Hm.\n</think>\n\n", Some("Hm."), true), (" \n", None, false), (" ", None, false)];
+    let before = ["", " \n", " "];
     let after =
         [("", None), ("\n", None), ("\n/bye", Some(ControlWord::Bye)), (" \n\n /STOP  ", Some(ControlWord::Stop))];
     for (name, tokenizer) in tokenizers("ids_are_cut_like_the_text") {
         for said in said {
-            for (lead, reasoning, thinks) in before.iter().chain(&opened).copied() {
+            for lead in before {
                 for (trail, control) in after {
                     for continuation in [false, true] {
                         let how = Encode { continuation, ..Encode::default() };
                         let ids = tokenizer.encode(&format!("{lead}{said}{trail}"), how).unwrap();
-                        let reply = check(&name, &tokenizer, &ids, thinks);
-                        let found = (reply.text.as_str(), reply.reasoning.as_deref(), reply.control);
-                        assert_eq!(found, (said, reasoning, control), "{name}: {lead:?} {said:?} {trail:?}");
+                        let reply = check(&name, &tokenizer, &ids);
+                        let found = (reply.text.as_str(), reply.control);
+                        assert_eq!(found, (said, control), "{name}: {lead:?} {said:?} {trail:?}");
                     }
                 }
             }
@@ -78,7 +86,7 @@ fn tokens_inside_of_the_message_are_the_ones_that_were_drawn() {
     // Byte by byte: no text is encoded like that.
     let byte = |byte: u8| (0..256).find(|id| tokenizer.token_bytes(*id) == Some(vec![byte])).unwrap();
     let spell = |text: &str| text.bytes().map(byte).collect::<Vec<u32>>();
-    let reply = check("qwen3", &tokenizer, &spell("<think>The</think>\n\nThe \u{e9}\n\n/bye"), false);
+    let reply = check("qwen3", &tokenizer, &spell("The \u{e9}\n\n/bye"));
     assert_eq!(reply.ids.unwrap().ids, spell("The \u{e9}"));
 }
 
@@ -90,7 +98,7 @@ fn a_character_across_the_border_is_kept_whole() {
     let control = tokenizer.id_of("<|im_start|>").unwrap();
     let ids: Vec<u32> = [0xff, 0xc3].map(byte).into_iter().chain([control]).chain([0xa9, 0xc3].map(byte)).collect();
     let ids: Vec<u32> = ids.into_iter().chain(tokenizer.encode("\n/bye", Encode::default()).unwrap()).collect();
-    let reply = check("qwen3", &tokenizer, &ids, false);
+    let reply = check("qwen3", &tokenizer, &ids);
     assert_eq!(reply.text, "\u{fffd}\u{e9}\u{fffd}");
 }
 
@@ -99,8 +107,7 @@ proptest! {
     #[test]
     fn whatever_was_drawn_ids_and_text_agree(
         ids in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
-        thought in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
-        shape in 0..8,
+        leaves in any::<bool>(),
     ) {
         use std::sync::LazyLock;
         static ALL: LazyLock<Vec<(String, Tokenizer)>> = LazyLock::new(|| tokenizers("whatever_was_drawn_ids_and_text_agree"));
@@ -109,44 +116,24 @@ proptest! {
                 ids.iter().map(|id| id.index(tokenizer.vocab_size()) as u32).collect()
             };
             let spell = |text: &str| tokenizer.encode(text, Encode { continuation: true, ..Encode::default() }).unwrap();
-            let mut all = Vec::new();
-            if shape & 1 != 0 {
-                all.extend(spell("<think>"));
-            }
-            if shape & 2 != 0 {
-                all.extend(draw(&thought));
-                all.extend(spell("</think>"));
-            }
-            all.extend(draw(&ids));
-            if shape & 4 != 0 {
+            let mut all = draw(&ids);
+            if leaves {
                 all.extend(spell("\n/bye"));
             }
-            check(name, tokenizer, &all, shape & 3 == 2);
+            check(name, tokenizer, &all);
         }
     }
 }
 
 #[test]
-fn reasoning_is_kept_apart() {
-    let cases = [
-        ("Hello.", (None, "Hello.")),
-        ("<think>\nHm.\n</think>\n\nHello.", (Some("Hm."), "Hello.")),
-        ("\n<think>\n\n</think>\n\nHello.", (None, "Hello.")),
-        ("<think>\nHm, and", (Some("Hm, and"), "")),
-        ("I <think> so", (None, "I <think> so")),
-        ("Hm.</think>Hello.", (None, "Hm.</think>Hello.")),
-        ("<think>", (None, "")),
-    ];
-    for (text, expected) in cases {
-        assert_eq!(split_reasoning(text, false), expected, "{text:?}");
-    }
-    let opened = [
-        ("Hm.\n</think>\n\nHello.", (Some("Hm."), "Hello.")),
-        ("<think>Hm.</think>Hello.", (Some("Hm."), "Hello.")),
-        ("</think>\n\nHello.", (None, "Hello.")),
-        ("Hm, and", (Some("Hm, and"), "")),
-    ];
-    for (text, expected) in opened {
-        assert_eq!(split_reasoning(text, true), expected, "{text:?}");
-    }
+fn what_was_thought_is_no_part_of_the_message_and_costs_tokens() {
+    let tokenizer = Tokenizer::open(&fixtures::testdata("parity/qwen3")).unwrap();
+    let ids = tokenizer.encode("Hello.", Encode::default()).unwrap();
+    let thought = generated(&tokenizer, ids.clone());
+    let drawn = [vec![1; 5], ids.clone()].concat();
+    let thought = Generated { reasoning: Some("Hm.".to_owned()), drawn, ..thought };
+    let reply = cut(&tokenizer, &Arc::from(tokenizer.digest()), &thought).unwrap();
+    assert_eq!((reply.text.as_str(), reply.reasoning.as_deref()), ("Hello.", Some("Hm.")));
+    assert_eq!(reply.usage.completion_tokens, Some(5 + ids.len() as u32));
+    assert_eq!(reply.ids.unwrap().ids, ids);
 }
