@@ -5,3 +5,4 @@ mod layers;
 mod matmul;
 mod quant_blocks;
 mod reference;
+mod row;
