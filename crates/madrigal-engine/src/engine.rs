@@ -1,13 +1,15 @@
 //! One thread that owns a model, and the handles through which others ask it to read and to speak.
 //!
 //! Owns the public contract: sequences, generations, their errors. The thread's work is in `worker` (batching, fairness,
-//! cancellation), `speech` (from tokens to text, stop strings). There is no lock around the model: requests come over a
-//! channel, tokens go out over another.
+//! cancellation), `speech` (from tokens to text: reasoning apart, stop texts). There is no lock around the model: requests
+//! come over a channel, tokens go out over another.
 
+mod aloud;
 mod budget;
 mod error;
 mod job;
 mod speech;
+mod thoughts;
 mod worker;
 
 use std::sync::Arc;
@@ -18,16 +20,16 @@ use std::thread;
 use madrigal_kernels::{Isa, Kernels, KvShape, KvType};
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
+pub use budget::MemoryBudget;
 pub use error::EngineError;
 
 use crate::kv_cache::{BLOCK_LEN, KvCache};
-pub use budget::MemoryBudget;
 use crate::model::Model;
 use crate::sampling::{DrawKey, SamplerConfig};
+use crate::voice::Voice;
 use worker::{Command, Worker};
 
 /// How an engine runs.
-use crate::voice::Voice;
 #[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
     /// Threads of the kernels; 0 takes as many as the machine has.
@@ -38,9 +40,6 @@ pub struct EngineOptions {
     pub kv: Option<KvType>,
     /// The most bytes that weights and KV blocks may take together.
     pub memory_limit: Option<u64>,
-    /// The longest sequence in tokens; `None` takes the model's own window. It cannot be longer than that.
-    pub context: Option<usize>,
-}
     /// A limit that this engine shares with others; `memory_limit` holds besides.
     pub budget: Option<Arc<MemoryBudget>>,
     /// No voice acts on the layers below this one, so that all voices share their keys and values; `None` is 0. Voices
@@ -49,6 +48,9 @@ pub struct EngineOptions {
     /// The most bytes of keys and values that are kept for prompts to come though no sequence holds them; `None` is
     /// [`DEFAULT_PREFIX_CACHE`]. What is kept gives way whenever room is needed.
     pub prefix_cache: Option<u64>,
+    /// The longest sequence in tokens; `None` takes the model's own window. It cannot be longer than that.
+    pub context: Option<usize>,
+}
 
 /// A running model. Cloning is cheap; the thread ends when the last handle and the last [`Sequence`] are gone.
 #[derive(Debug, Clone)]
@@ -88,13 +90,10 @@ pub struct GenerateRequest {
     pub draw: DrawKey,
     /// The most tokens; with 0 the prompt is only read.
     pub max_tokens: usize,
-    /// Texts that end the generation and do not become part of it.
+    /// Texts that, said aloud, end the generation and do not become part of it.
     pub stop: Vec<String>,
     /// Never draws a token that ends the text.
     pub ignore_eos: bool,
-}
-
-/// A generation as it happens. Dropping it stops the work before the next token.
     /// Whose voice speaks, and from where on it reads.
     pub voice: Option<VoiceFrom>,
     /// Sequences that read what is said while it is said.
@@ -134,6 +133,9 @@ pub struct Listener {
 pub struct Surprise {
     /// For every token that was said, −ln of the probability that the listener's model gave it.
     pub nats: Vec<f64>,
+}
+
+/// A generation as it happens. Dropping it stops the work before the next token.
 #[derive(Debug)]
 pub struct Generation {
     events: tokio_mpsc::UnboundedReceiver<Result<GenerateEvent, EngineError>>,
@@ -151,6 +153,8 @@ pub enum GenerateEvent {
         /// What is said aloud and is complete and certain with it: whole characters, and nothing that may still become a
         /// stop text or turn out to be a thought. The texts of all tokens together begin [`Generated::text`].
         text: String,
+        /// What is thought and certain with it. All of it together is [`Generated::reasoning`], white space around aside.
+        reasoning: String,
     },
     /// It ended. Nothing follows.
     Done(Generated),
@@ -159,17 +163,31 @@ pub enum GenerateEvent {
 /// A finished generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generated {
-    /// The tokens, without the one that ended the text. The tokenizer decodes them to exactly `text`.
+    /// What is said aloud: no reasoning, no marker of it, no token that ended the text. The tokenizer decodes it to
+    /// exactly `text`. None where a thought did not come to its end.
     pub ids: Vec<u32>,
     /// What is said aloud, without the stop text.
     pub text: String,
+    /// What the model thought before it spoke, where it did: what stands in `<think>…</think>`, or outside of the final
+    /// channel of harmony.
+    pub reasoning: Option<String>,
+    /// All tokens in the order they were drawn, without the one that ended the text: a prompt and these make the prompt
+    /// that continues the generation, and their number is what it cost.
+    pub drawn: Vec<u32>,
     /// Why it ended.
     pub finish: Finish,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Tokens of the prompt that were not in the cache and had to be read.
     pub read_tokens: usize,
+    /// Per listener: how surprising `ids` were to it, where that was asked for. `None` also for one that stopped listening
+    /// before the end.
+    pub surprise: Vec<Option<Surprise>>,
 }
+
+/// What [`EngineOptions::prefix_cache`] is unless said otherwise: 1 GiB. A token takes 112 KiB in Qwen3-0.6B and 144 KiB
+/// in Qwen3-4B, so it holds some thousands.
+pub const DEFAULT_PREFIX_CACHE: u64 = 1 << 30;
 
 /// Why a generation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,15 +199,8 @@ pub enum Finish {
     /// `max_tokens` were drawn, or the window is full.
     Length,
     /// [`Generation::cancel`] was called.
-    /// Per listener: how surprising `ids` were to it, where that was asked for. `None` also for one that stopped listening
-    /// before the end.
-    pub surprise: Vec<Option<Surprise>>,
     Cancelled,
 }
-/// What [`EngineOptions::prefix_cache`] is unless said otherwise: 1 GiB. A token takes 112 KiB in Qwen3-0.6B and 144 KiB
-/// in Qwen3-4B, so it holds some thousands.
-pub const DEFAULT_PREFIX_CACHE: u64 = 1 << 30;
-
 
 /// Which positions' logits [`Sequence::logits`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,19 +291,6 @@ impl Engine {
     }
 }
 
-impl Sequence {
-    fn new(shared: &Arc<Shared>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { id, shared: Arc::clone(shared) }
-    }
-
-    /// Reads `ids` and continues them. Errors come out of the returned stream.
-    #[must_use]
-    pub fn generate(&self, ids: &[u32], request: GenerateRequest) -> Generation {
-        let (sender, events) = tokio_mpsc::unbounded_channel();
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let cancel = Arc::clone(&cancelled);
 impl Surprise {
     /// The surprise of the whole message.
     #[must_use]
@@ -301,18 +299,31 @@ impl Surprise {
     }
 }
 
-        let command =
-            Command::Generate { sequence: self.id, ids: ids.to_vec(), request, events: sender, cancelled: cancel };
-        // If the thread is gone the command is dropped with its sender, and the stream says so.
-        let _ = self.shared.commands.send(command);
-        Generation { events, cancelled, ended: false }
+impl Sequence {
+    fn new(shared: &Arc<Shared>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, shared: Arc::clone(shared) }
     }
+
     /// Who this is, for [`Listener`].
     #[must_use]
     pub fn id(&self) -> SequenceId {
         SequenceId(self.id)
     }
 
+    /// Reads `ids` and continues them. Errors come out of the returned stream.
+    #[must_use]
+    pub fn generate(&self, ids: &[u32], request: GenerateRequest) -> Generation {
+        let (sender, events) = tokio_mpsc::unbounded_channel();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let cancel = Arc::clone(&cancelled);
+        let command =
+            Command::Generate { sequence: self.id, ids: ids.to_vec(), request, events: sender, cancelled: cancel };
+        // If the thread is gone the command is dropped with its sender, and the stream says so.
+        let _ = self.shared.commands.send(command);
+        Generation { events, cancelled, ended: false }
+    }
 
     /// The logits after the last of `ids`, or after each of them.
     pub async fn logits(&self, ids: &[u32], positions: Positions) -> Result<Vec<f32>, EngineError> {

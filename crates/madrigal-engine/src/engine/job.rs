@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::speech::{Speech, StopAt};
+use super::speech::{Over, Speech, Spoken, StopAt};
 use super::{EngineError, Finish, GenerateEvent, GenerateRequest, Generated, Positions};
 use crate::model::Model;
 use crate::tokenizer::Tokenizer;
@@ -124,10 +124,10 @@ impl Job {
                     End::AtStop(stop) => (Finish::Stop(stop.text.clone()), Some(stop)),
                     End::Measured => (Finish::Length, None),
                 };
-                let (ids, text) = speaking.speech.finish(tokenizer, stop.as_ref());
+                let Spoken { drawn, ids, text, reasoning } = speaking.speech.finish(tokenizer, stop.as_ref());
                 let read_tokens = cached.map_or(0, |cached| prompt_tokens - cached);
                 let surprise = Vec::new();
-                let generated = Generated { ids, text, finish, prompt_tokens, read_tokens, surprise };
+                let generated = Generated { ids, text, reasoning, drawn, finish, prompt_tokens, read_tokens, surprise };
                 let _ = speaking.events.send(Ok(GenerateEvent::Done(generated)));
             }
             Work::Measure { logits, reply, .. } => {
@@ -165,15 +165,17 @@ impl Speaking {
             return Ok(Some(End::Because(Finish::EndOfText)));
         }
         ids.push(id);
-        let stop = self.speech.push(tokenizer, id);
+        let over = self.speech.push(tokenizer, id);
         let full = index + 1 >= *max_tokens || ids.len() >= window;
-        let (text, end) = match stop {
-            Some(stop) => (self.speech.certain_before(&stop), Some(End::AtStop(stop))),
-            None if full => (self.speech.rest(), Some(End::Because(Finish::Length))),
+        let (certain, end) = match over {
+            Some(Over::Stop(stop)) => (self.speech.certain_before(&stop), Some(End::AtStop(stop))),
+            Some(Over::Message) => (self.speech.rest(tokenizer), Some(End::Because(Finish::EndOfText))),
+            None if full => (self.speech.rest(tokenizer), Some(End::Because(Finish::Length))),
             None => (self.speech.newly_certain(), None),
         };
         // A closed channel is noticed before the next step.
-        let _ = self.events.send(Ok(GenerateEvent::Token { id, text }));
+        let event = GenerateEvent::Token { id, text: certain.text, reasoning: certain.reasoning };
+        let _ = self.events.send(Ok(event));
         Ok(end)
     }
 }

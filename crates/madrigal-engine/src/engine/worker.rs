@@ -89,7 +89,7 @@ impl Worker {
                     let forbidden = self.model.end_ids().iter().map(|&id| (id, f32::NEG_INFINITY));
                     request.sampling.logit_bias.extend(forbidden);
                 }
-                let speech = Speech::new(std::mem::take(&mut request.stop));
+                let speech = Speech::new(self.model.tokenizer(), &ids, std::mem::take(&mut request.stop));
                 let speaking = Speaking { request, speech, events, cancelled };
                 self.queue(sequence, ids, Work::Speak(Box::new(speaking)));
             }
