@@ -4,7 +4,9 @@
 //! ownership of KV blocks are elsewhere (`engine`, `sampling`, `kv_cache`).
 
 mod deltas;
+mod gpt_oss;
 mod llama;
+mod qwen2;
 mod qwen3;
 
 use std::sync::Arc;
@@ -57,14 +59,18 @@ pub(crate) struct Batch<'a> {
 /// A supported architecture's name as GGUF's `general.architecture` or `model_type` spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    GptOss,
     Llama,
+    Qwen2,
     Qwen3,
 }
 
 impl Kind {
     pub(crate) fn from_gguf_name(name: &str) -> Option<Self> {
         match name {
+            "gpt-oss" => Some(Self::GptOss),
             "llama" => Some(Self::Llama),
+            "qwen2" => Some(Self::Qwen2),
             "qwen3" => Some(Self::Qwen3),
             _ => None,
         }
@@ -72,8 +78,10 @@ impl Kind {
 
     pub(crate) fn from_model_type(name: &str) -> Option<Self> {
         match name {
-            // Mistral is a llama; a sliding window is refused by its key.
+            "gpt_oss" => Some(Self::GptOss),
+            // Mistral is a llama whose layers may slide.
             "llama" | "mistral" => Some(Self::Llama),
+            "qwen2" => Some(Self::Qwen2),
             "qwen3" => Some(Self::Qwen3),
             _ => None,
         }
@@ -81,7 +89,9 @@ impl Kind {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::GptOss => "gpt-oss",
             Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
         }
     }
@@ -90,7 +100,7 @@ impl Kind {
     pub(crate) fn gguf_rope_style(self) -> RopeStyle {
         match self {
             Self::Llama => RopeStyle::Interleaved,
-            Self::Qwen3 => RopeStyle::HalfSplit,
+            Self::GptOss | Self::Qwen2 | Self::Qwen3 => RopeStyle::HalfSplit,
         }
     }
 }
@@ -98,14 +108,18 @@ impl Kind {
 /// A loaded architecture.
 #[derive(Debug)]
 pub(crate) enum Architecture {
+    GptOss(gpt_oss::GptOss),
     Llama(llama::Llama),
+    Qwen2(qwen2::Qwen2),
     Qwen3(qwen3::Qwen3),
 }
 
 impl Architecture {
     pub(crate) fn load(kind: Kind, shape: &Hyperparameters, weights: &mut Weights) -> Result<Self, WeightsError> {
         let loaded = match kind {
+            Kind::GptOss => Self::GptOss(gpt_oss::GptOss::load(shape, weights)?),
             Kind::Llama => Self::Llama(llama::Llama::load(shape, weights)?),
+            Kind::Qwen2 => Self::Qwen2(qwen2::Qwen2::load(shape, weights)?),
             Kind::Qwen3 => Self::Qwen3(qwen3::Qwen3::load(shape, weights)?),
         };
         weights.finish(kind.name())?;
@@ -115,7 +129,9 @@ impl Architecture {
     /// Whether the output matrix is the embedding.
     pub(crate) fn tied(&self) -> bool {
         let (embedding, head) = match self {
+            Self::GptOss(model) => (&model.embedding, &model.head),
             Self::Llama(model) => (&model.embedding, &model.head),
+            Self::Qwen2(model) => (&model.embedding, &model.head),
             Self::Qwen3(model) => (&model.embedding, &model.head),
         };
         embedding.name == head.name
@@ -125,7 +141,9 @@ impl Architecture {
     /// `kv` has one entry for each layer.
     pub(crate) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Vec<f32> {
         match self {
+            Self::GptOss(model) => model.forward(kernels, kv, batch),
             Self::Llama(model) => model.forward(kernels, kv, batch),
+            Self::Qwen2(model) => model.forward(kernels, kv, batch),
             Self::Qwen3(model) => model.forward(kernels, kv, batch),
         }
     }
@@ -153,12 +171,19 @@ impl Batch<'_> {
         }
     }
 
-    /// Every row with its query, `[rows, width]`: it attends to all positions up to its own.
-    fn attending<'a>(&'a self, queries: &'a [f32], width: usize, layer: usize) -> Vec<AttentionRow<'a>> {
+    /// Every row with its query, `[rows, width]`: it attends to the positions up to its own, to the last `window` of them
+    /// where the layer slides.
+    fn attending<'a>(
+        &'a self,
+        queries: &'a [f32],
+        width: usize,
+        layer: usize,
+        window: Option<usize>,
+    ) -> Vec<AttentionRow<'a>> {
         let rows = self.rows.iter().zip(queries.chunks_exact(width));
         rows.map(|(row, q)| {
             let blocks = self.blocks(row.sequence, layer);
-            AttentionRow { q, position: row.position, window: None, blocks }
+            AttentionRow { q, position: row.position, window, blocks }
         })
         .collect()
     }
@@ -183,12 +208,19 @@ fn rope_table(shape: &Hyperparameters, divisors: Option<&[f32]>) -> RopeTable {
         *frequency /= f64::from(*divisor);
     }
     let frequencies: Vec<f32> = frequencies.into_iter().map(|frequency| frequency as f32).collect();
-    RopeTable::new(&frequencies, shape.context, 1.0)
+    RopeTable::new(&frequencies, shape.context, shape.rope.scaling.attention_factor())
 }
 
 /// `x += delta`.
 fn add(x: &mut [f32], delta: &[f32]) {
     for (x, delta) in x.iter_mut().zip(delta) {
         *x += delta;
+    }
+}
+
+/// `x += bias` for each of its rows.
+fn add_bias(x: &mut [f32], bias: &[f32]) {
+    for row in x.chunks_exact_mut(bias.len()) {
+        add(row, bias);
     }
 }

@@ -6,12 +6,14 @@
 //! Architectures ask by GGUF's names; for safetensors the names are translated (`names`), and errors always use the name
 //! that stands in the file.
 
+mod experts;
 mod names;
 mod safetensors_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use madrigal_kernels::BlockType;
 
@@ -20,7 +22,9 @@ use crate::hyperparameters::Hyperparameters;
 use crate::mapped_file::MappedFile;
 use safetensors_file::SafetensorsFile;
 
-/// A matrix or vector of a model, borrowed from its file.
+pub use experts::Projection;
+
+/// A matrix or vector of a model, borrowed from its file where the file has it in the order that kernels read.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     /// The name in the file.
@@ -31,15 +35,30 @@ pub struct Tensor {
     pub rows: usize,
     /// Contiguous values of a row.
     pub columns: usize,
-    file: MappedFile,
-    range: Range<usize>,
+    bytes: Bytes,
+}
+
+/// Where a tensor's values lie.
+#[derive(Debug, Clone)]
+enum Bytes {
+    Mapped(MappedFile, Range<usize>),
+    Owned(Arc<[u8]>),
 }
 
 impl Tensor {
     /// The values as they are stored, row after row.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.file.get(self.range.clone()).unwrap_or_default()
+        self.bytes.get()
+    }
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Mapped(file, range) => file.get(range.clone()).unwrap_or_default(),
+            Self::Owned(bytes) => bytes,
+        }
     }
 }
 
@@ -71,6 +90,8 @@ struct Stored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum StoredKind {
     Known(BlockType),
+    /// Bytes that mean something together with another tensor.
+    Raw,
     /// The type's name, for the error.
     Unsupported(String),
 }
@@ -197,11 +218,15 @@ impl Weights {
         let values = self.vector(name, length)?;
         match values.iter().find(|value| !(value.is_finite() && **value > 0.0)) {
             None => Ok(values),
-            Some(value) => Err(WeightsError::Malformed {
-                path: self.path.clone(),
-                problem: format!("tensor `{name}` holds {value}; its values must be finite and above 0"),
-            }),
+            Some(value) => {
+                Err(self.malformed(format!("tensor `{name}` holds {value}; its values must be finite and above 0")))
+            }
         }
+    }
+
+    /// The error that the model's files contradict themselves.
+    pub(crate) fn malformed(&self, problem: String) -> WeightsError {
+        WeightsError::Malformed { path: self.path.clone(), problem }
     }
 
     /// The output matrix: its own, or the embedding where the two are tied.
@@ -238,13 +263,17 @@ impl Weights {
 
     /// Every tensor's `(type, values, bytes)`, in the order of the names.
     pub fn stored_sizes(&self) -> impl Iterator<Item = (String, u64, u64)> {
-        self.tensors.values().map(|stored| {
-            let kind = match &stored.kind {
-                StoredKind::Known(kind) => kind.to_string(),
-                StoredKind::Unsupported(name) => name.clone(),
-            };
+        self.tensors.iter().map(|(name, stored)| {
+            let bytes = stored.range.len() as u64;
             let values = stored.shape.iter().fold(1_u64, |product, &size| product.saturating_mul(size));
-            (kind, values, stored.range.len() as u64)
+            match &stored.kind {
+                StoredKind::Known(kind) => (kind.to_string(), values, bytes),
+                // Two numbers in a byte, and the numbers' scales.
+                StoredKind::Raw => {
+                    (BlockType::MXFP4.to_string(), if name.ends_with("_blocks") { 2 * bytes } else { 0 }, bytes)
+                }
+                StoredKind::Unsupported(kind) => (kind.clone(), values, bytes),
+            }
         })
     }
 
@@ -256,12 +285,20 @@ impl Weights {
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, WeightsError> {
+        let missing = || WeightsError::Missing { path: self.path.clone(), name: name.to_owned() };
+        let name = self.name_in_file(name).ok_or_else(missing)?;
+        self.take_named(name, shape)
+    }
+
+    /// [`Self::take`] by the name that stands in the file.
+    fn take_named(&mut self, name: String, shape: &[usize]) -> Result<Tensor, WeightsError> {
         let path = || self.path.clone();
-        let missing = |name: &str| WeightsError::Missing { path: path(), name: name.to_owned() };
-        let name = self.name_in_file(name).ok_or_else(|| missing(name))?;
-        let stored = self.tensors.get(&name).ok_or_else(|| missing(&name))?;
+        let Some(stored) = self.tensors.get(&name) else {
+            return Err(WeightsError::Missing { path: path(), name });
+        };
         let kind = match &stored.kind {
             StoredKind::Known(kind) => *kind,
+            StoredKind::Raw => return Err(WeightsError::Kind { path: path(), name, kind: "U8".to_owned() }),
             StoredKind::Unsupported(kind) => {
                 return Err(WeightsError::Kind { path: path(), name, kind: kind.clone() });
             }
@@ -275,7 +312,7 @@ impl Weights {
             return Err(WeightsError::Shape { path: path(), name, found, expected });
         }
         self.taken.insert(name.clone());
-        Ok(Tensor { name, kind, rows, columns, file: stored.file.clone(), range: stored.range.clone() })
+        Ok(Tensor { name, kind, rows, columns, bytes: Bytes::Mapped(stored.file.clone(), stored.range.clone()) })
     }
 
     fn name_in_file(&self, name: &str) -> Option<String> {

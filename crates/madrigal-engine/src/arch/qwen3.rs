@@ -96,7 +96,7 @@ impl Qwen3 {
             kernels.rope(&mut keys, head_dim, &self.rope, &positions, style);
             batch.write(kv, index, &keys, &values, kv_width);
 
-            let attending = batch.attending(&queries, query_width, index);
+            let attending = batch.attending(&queries, query_width, index, self.shape.window_of(index));
             let job = AttentionJob { kv, rows: &attending, heads, scale, sinks: None };
             kernels.attention(&job, &mut attended);
             input.load(kernels, &attended, rows, query_width);

@@ -38,6 +38,7 @@ impl SafetensorsFile {
                 Dtype::F32 => StoredKind::Known(BlockType::F32),
                 Dtype::F16 => StoredKind::Known(BlockType::F16),
                 Dtype::BF16 => StoredKind::Known(BlockType::Bf16),
+                Dtype::U8 => StoredKind::Raw,
                 other => StoredKind::Unsupported(format!("{other:?}")),
             };
             let shape = info.shape.iter().map(|&size| size as u64).collect();

@@ -1,0 +1,139 @@
+//! Qwen2 and Qwen2.5: a LLaMA with biases on queries, keys and values.
+
+use madrigal_kernels::{Activations, AttentionJob, Kernels, KvLayer, RopeTable};
+
+use super::{Batch, add, add_bias, rope_table};
+use crate::hyperparameters::Hyperparameters;
+use crate::voice::Part;
+use crate::weights::{Tensor, Weights, WeightsError};
+
+/// The weights of one model.
+#[derive(Debug)]
+pub(crate) struct Qwen2 {
+    shape: Hyperparameters,
+    rope: RopeTable,
+    pub(super) embedding: Tensor, // [vocabulary, hidden]
+    layers: Vec<Layer>,
+    norm: Vec<f32>,          // [hidden]
+    pub(super) head: Tensor, // [vocabulary, hidden]
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: Vec<f32>,    // [hidden]
+    query: Tensor,               // [heads · head_dim, hidden]
+    key: Tensor,                 // [kv_heads · head_dim, hidden]
+    value: Tensor,               // [kv_heads · head_dim, hidden]
+    query_bias: Vec<f32>,        // [heads · head_dim]
+    key_bias: Vec<f32>,          // [kv_heads · head_dim]
+    value_bias: Vec<f32>,        // [kv_heads · head_dim]
+    output: Tensor,              // [hidden, heads · head_dim]
+    feed_forward_norm: Vec<f32>, // [hidden]
+    gate: Tensor,                // [feed_forward, hidden]
+    up: Tensor,                  // [feed_forward, hidden]
+    down: Tensor,                // [hidden, feed_forward]
+}
+
+impl Qwen2 {
+    pub(super) fn load(shape: &Hyperparameters, weights: &mut Weights) -> Result<Self, WeightsError> {
+        let Hyperparameters { vocabulary, hidden, feed_forward, .. } = *shape;
+        let (query_width, kv_width) = (shape.query_width(), shape.kv_width());
+
+        let embedding = weights.matrix("token_embd.weight", vocabulary, hidden)?;
+        let mut layers = Vec::new();
+        for layer in 0..shape.layers {
+            let name = |part: &str| format!("blk.{layer}.{part}.weight");
+            let bias = |part: &str| format!("blk.{layer}.{part}.bias");
+            layers.push(Layer {
+                attention_norm: weights.vector(&name("attn_norm"), hidden)?,
+                query: weights.matrix(&name("attn_q"), query_width, hidden)?,
+                key: weights.matrix(&name("attn_k"), kv_width, hidden)?,
+                value: weights.matrix(&name("attn_v"), kv_width, hidden)?,
+                query_bias: weights.vector(&bias("attn_q"), query_width)?,
+                key_bias: weights.vector(&bias("attn_k"), kv_width)?,
+                value_bias: weights.vector(&bias("attn_v"), kv_width)?,
+                output: weights.matrix(&name("attn_output"), hidden, query_width)?,
+                feed_forward_norm: weights.vector(&name("ffn_norm"), hidden)?,
+                gate: weights.matrix(&name("ffn_gate"), feed_forward, hidden)?,
+                up: weights.matrix(&name("ffn_up"), feed_forward, hidden)?,
+                down: weights.matrix(&name("ffn_down"), hidden, feed_forward)?,
+            });
+        }
+        let norm = weights.vector("output_norm.weight", hidden)?;
+        let head = weights.head(shape, &embedding)?;
+        let rope = rope_table(shape, None);
+        Ok(Self { shape: shape.clone(), rope, embedding, layers, norm, head })
+    }
+
+    pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Vec<f32> {
+        let Hyperparameters { vocabulary, hidden, heads, head_dim, feed_forward, rms_epsilon, .. } = self.shape;
+        let style = self.shape.rope.style;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
+        let rows = batch.rows.len();
+        let positions = batch.positions();
+
+        let mut input = Activations::new(); // what the next matrices multiply
+        let mut x = vec![0.0; rows * hidden]; // [rows, hidden], the residual stream
+        let mut normed = vec![0.0; rows * hidden]; // [rows, hidden]
+        let mut queries = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
+        let mut keys = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
+        let mut values = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
+        let mut attended = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
+        let mut gate = vec![0.0; rows * feed_forward]; // [rows, feed_forward]
+        let mut up = vec![0.0; rows * feed_forward]; // [rows, feed_forward]
+        let mut delta = vec![0.0; rows * hidden]; // [rows, hidden]
+
+        for (row, x) in batch.rows.iter().zip(x.chunks_exact_mut(hidden)) {
+            self.embedding.matrix().dequantize_row(row.token as usize, x);
+        }
+        for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
+            kernels.rms_norm(&x, &layer.attention_norm, rms_epsilon, &mut normed);
+            input.load(kernels, &normed, rows, hidden);
+            kernels.matmul(&layer.query.matrix(), &input, &mut queries);
+            kernels.matmul(&layer.key.matrix(), &input, &mut keys);
+            kernels.matmul(&layer.value.matrix(), &input, &mut values);
+            add_bias(&mut queries, &layer.query_bias);
+            add_bias(&mut keys, &layer.key_bias);
+            add_bias(&mut values, &layer.value_bias);
+            let sites = [
+                (Part::Query, &mut queries[..], query_width),
+                (Part::Key, &mut keys[..], kv_width),
+                (Part::Value, &mut values[..], kv_width),
+            ];
+            batch.add_deltas(kernels, index, sites, &normed, hidden);
+            kernels.rope(&mut queries, head_dim, &self.rope, &positions, style);
+            kernels.rope(&mut keys, head_dim, &self.rope, &positions, style);
+            batch.write(kv, index, &keys, &values, kv_width);
+
+            let attending = batch.attending(&queries, query_width, index, self.shape.window_of(index));
+            let job = AttentionJob { kv, rows: &attending, heads, scale, sinks: None };
+            kernels.attention(&job, &mut attended);
+            input.load(kernels, &attended, rows, query_width);
+            kernels.matmul(&layer.output.matrix(), &input, &mut delta);
+            batch.add_deltas(kernels, index, [(Part::Output, &mut delta[..], hidden)], &attended, query_width);
+            add(&mut x, &delta);
+
+            kernels.rms_norm(&x, &layer.feed_forward_norm, rms_epsilon, &mut normed);
+            input.load(kernels, &normed, rows, hidden);
+            kernels.matmul(&layer.gate.matrix(), &input, &mut gate);
+            kernels.matmul(&layer.up.matrix(), &input, &mut up);
+            let sites = [(Part::Gate, &mut gate[..], feed_forward), (Part::Up, &mut up[..], feed_forward)];
+            batch.add_deltas(kernels, index, sites, &normed, hidden);
+            kernels.silu_mul(&mut gate, &up);
+            input.load(kernels, &gate, rows, feed_forward);
+            kernels.matmul(&layer.down.matrix(), &input, &mut delta);
+            batch.add_deltas(kernels, index, [(Part::Down, &mut delta[..], hidden)], &gate, feed_forward);
+            add(&mut x, &delta);
+        }
+
+        let last = batch.wanting(&x, hidden); // [wanting, hidden]
+        let wanting = last.len() / hidden;
+        let mut normed = vec![0.0; last.len()]; // [wanting, hidden]
+        let mut logits = vec![0.0; wanting * vocabulary]; // [wanting, vocabulary]
+        kernels.rms_norm(&last, &self.norm, rms_epsilon, &mut normed);
+        input.load(kernels, &normed, wanting, hidden);
+        kernels.matmul(&self.head.matrix(), &input, &mut logits);
+        logits
+    }
+}
