@@ -105,7 +105,7 @@ fn a_crate_has_a_place_and_a_folder_of_its_name() {
 }
 
 #[test]
-fn http_belongs_to_the_remote_chat_models() {
+fn http_belongs_to_the_remote_chat_models_and_the_hub() {
     let code = "//! X.\nfn f(client: &genai::Client) {}\n";
     check(&[(AGENTS, code)], &[("crates/madrigal-agents/src/x.rs:2", "http")]);
     check(&[("crates/madrigal-agents/src/chat_models/remote.rs", code)], &[]);
@@ -114,6 +114,8 @@ fn http_belongs_to_the_remote_chat_models() {
         &[("crates/madrigal-agents/src/chat_models/remotely.rs", code)],
         &[("crates/madrigal-agents/src/chat_models/remotely.rs:2", "http")],
     );
+    check(&[("crates/madrigal/src/hub/wire.rs", code)], &[]);
+    check(&[("crates/madrigal/src/commands/x.rs", code)], &[("crates/madrigal/src/commands/x.rs:2", "http")]);
     let path = "crates/madrigal-engine/Cargo.toml";
     let manifest = manifest("madrigal-engine", &[]) + "reqwest = \"1\"\n";
     check(&[(path, &manifest)], &[(path, "arrows")]);

@@ -211,6 +211,13 @@ fn parse_hf(rest: &str) -> Result<ModelName, &'static str> {
     if !is_word(owner) || !is_word(repo) {
         return Err("owner and repository consist of letters, digits, `-`, `_` and `.`");
     }
+    // The folder of `a/b--c` in the cache would be the folder of `a--b/c`.
+    let is_odd = |word: &&str| {
+        word.contains("--") || word.contains("..") || word.starts_with(['-', '.']) || word.ends_with(['-', '.'])
+    };
+    if [owner, repo].iter().any(is_odd) {
+        return Err("no owner and no repository has `--` or `..` in its name, or `-` or `.` at an end of it");
+    }
     // The file becomes part of an address and of a path in the cache.
     let is_inside = |file: &str| {
         is_clean(file) && !file.contains('\\') && file.split('/').all(|part| !matches!(part, "" | "." | ".."))
@@ -337,6 +344,7 @@ mod tests {
             "hf:owner",
             "hf:ow ner/repo",
             "hf:owner/..",
+            "hf:owner/re--po",
             "hf:owner/repo:../../secret",
             "compat:http://localhost",
             "compat:http://localhost#",

@@ -1,16 +1,16 @@
 //! Loading local models: one engine per set of weights, and the hashes that a run records.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use madrigal_agents::model_name::ModelName;
 use madrigal_engine::{Engine, EngineOptions, Isa, KvType, Model};
 use madrigal_journal::event::FileHash;
-use sha2::{Digest, Sha256};
 
 use crate::failure::{Context, Failure, Result};
+use crate::hashes::Hashes;
+use crate::hub::{Cache, PulledModel, RepoName};
+use crate::surroundings;
 
 /// How local models are run.
 #[derive(Debug, Clone, Default)]
@@ -48,15 +48,15 @@ impl Loader {
         Self { options, engines: HashMap::new(), files: Vec::new() }
     }
 
-    /// The engine that runs the model at `path`.
-    pub(crate) fn engine(&mut self, path: &Path) -> Result<Engine> {
+    /// The engine that runs the model at `path`, which people call `name`.
+    pub(crate) fn engine(&mut self, path: &Path, name: &str) -> Result<Engine> {
         let real = path.canonicalize().doing(format_args!("open the model {}", path.display()))?;
         if let Some(engine) = self.engines.get(&real) {
             return Ok(engine.clone());
         }
         let model = Model::open(path).map_err(Failure::of)?;
         for (role, file) in model.files() {
-            self.files.push(hash(role, &ModelName::File(path.to_owned()).to_string(), file)?);
+            self.files.push(hash(role, name, file)?);
         }
         let engine = Engine::start(model, self.options.engine()).map_err(Failure::of)?;
         self.engines.insert(real, engine.clone());
@@ -69,24 +69,52 @@ impl Loader {
     }
 }
 
-/// Hashes a file of a model.
-pub(crate) fn hash(role: &str, model: &str, path: &Path) -> Result<FileHash> {
-    let what = format!("hash {}", path.display());
-    let mut file = File::open(path).doing(&what)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut bytes = 0;
-    loop {
-        let read = file.read(&mut buffer).doing(&what)?;
-        if read == 0 {
-            break;
+/// Where the model of a `hf:` name lies, and its exact name; an error tells the command that fetches it.
+pub(crate) fn pulled(owner: &str, repo: &str, file: Option<&str>) -> Result<(PathBuf, ModelName)> {
+    let name = ModelName::Hf { owner: owner.to_owned(), repo: repo.to_owned(), file: file.map(str::to_owned) };
+    let cache = Cache::of_environment().map_err(Failure::of)?;
+    let found = cache.repo(&RepoName { owner: owner.to_owned(), repo: repo.to_owned() }).find(file);
+    match found.map_err(Failure::of)? {
+        Some(PulledModel { path, file }) => {
+            Ok((path, ModelName::Hf { owner: owner.to_owned(), repo: repo.to_owned(), file }))
         }
-        hasher.update(&buffer[..read]);
-        bytes += read as u64;
+        None => Err(Failure::of(format_args!(
+            "open {name}: it is not on this machine; fetch it with `{} model pull {name}`",
+            surroundings::program()
+        ))),
     }
-    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+}
+
+/// Where the local model that a run calls `name` lay.
+pub(crate) fn recorded_path(files: &[FileHash], name: &str) -> Option<PathBuf> {
+    let weights = Path::new(&files.iter().find(|file| file.model == name && file.role == "weights")?.path);
+    let is_gguf = weights.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    if is_gguf { Some(weights.to_owned()) } else { weights.parent().map(Path::to_owned) }
+}
+
+/// The hash of a model's file, computed if the file is not known.
+pub(crate) fn hash(role: &str, model: &str, path: &Path) -> Result<FileHash> {
+    file_hash(role, model, path, Belief::Known)
+}
+
+/// Whether a hash that was computed before counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Belief {
+    /// For a file that has not changed since.
+    Known,
+    /// Never: every byte is read.
+    Nothing,
+}
+
+fn file_hash(role: &str, model: &str, path: &Path, belief: Belief) -> Result<FileHash> {
+    let hashes = Hashes::of_user();
+    let hashed = match belief {
+        Belief::Known => hashes.get(path),
+        Belief::Nothing => hashes.compute(path),
+    };
+    let hashed = hashed.doing(format_args!("hash {}", path.display()))?;
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
-    Ok(FileHash { role: role.to_owned(), model: model.to_owned(), path, bytes, sha256 })
+    Ok(FileHash { role: role.to_owned(), model: model.to_owned(), path, bytes: hashed.bytes, sha256: hashed.sha256 })
 }
 
 /// What became of a recorded file, for people.
@@ -107,10 +135,10 @@ impl FileChange {
 }
 
 /// The recorded files that are not what they were.
-pub(crate) fn changed_files(recorded: &[FileHash]) -> Vec<FileChange> {
+pub(crate) fn changed_files(recorded: &[FileHash], belief: Belief) -> Vec<FileChange> {
     recorded
         .iter()
-        .filter_map(|file| match hash(&file.role, &file.model, Path::new(&file.path)) {
+        .filter_map(|file| match file_hash(&file.role, &file.model, Path::new(&file.path), belief) {
             Err(failure) => Some(FileChange::Gone(failure.message().to_owned())),
             Ok(now) if now.sha256 == file.sha256 => None,
             Ok(now) => Some(FileChange::Differs(format!(

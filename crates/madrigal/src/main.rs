@@ -5,7 +5,10 @@
 
 mod cli;
 mod commands;
+mod consent;
 mod failure;
+mod hashes;
+mod hub;
 mod loading;
 mod output;
 mod personas;

@@ -21,7 +21,7 @@ use madrigal_engine::Isa;
 use madrigal_journal::event::{Event, FileHash, Source};
 
 use crate::failure::{Failure, Result};
-use crate::loading::{Loader, LocalOptions};
+use crate::loading::{self, Loader, LocalOptions};
 use crate::settings::{AgentMap, Settings};
 
 /// A window smaller than this gets a persona's summary instead of its whole text.
@@ -40,15 +40,24 @@ pub(crate) struct Address {
     base_url: Option<BaseUrl>,
 }
 
-/// The addresses that a recorded configuration still knows; `base_url` replaces those of providers.
-pub(crate) fn recorded_addresses(config: &ConversationConfig, base_url: Option<&str>) -> Result<Vec<Address>> {
+/// The addresses that a recorded configuration still knows; `base_url` replaces those of providers. What a repository of
+/// a hub holds changes: a model from one is the recorded file.
+pub(crate) fn recorded_addresses(
+    config: &ConversationConfig,
+    files: &[FileHash],
+    base_url: Option<&str>,
+) -> Result<Vec<Address>> {
     let given = base_url.map(BaseUrl::parse).transpose().map_err(Failure::usage)?;
     config
         .agents
         .iter()
         .map(|agent| {
             let recorded = agent.base_url.as_deref().map(BaseUrl::parse).transpose().map_err(Failure::of)?;
-            Ok(Address { model: agent.model.parse().map_err(Failure::of)?, base_url: given.clone().or(recorded) })
+            let model = match agent.model.parse().map_err(Failure::of)? {
+                hf @ ModelName::Hf { .. } => loading::recorded_path(files, &agent.model).map_or(hf, ModelName::File),
+                other => other,
+            };
+            Ok(Address { model, base_url: given.clone().or(recorded) })
         })
         .collect()
 }
@@ -137,7 +146,7 @@ fn agent(
         .chain((2..).map(|number| format!("{wanted} {number}")))
         .find(|name| taken.insert(name.to_lowercase()))
         .unwrap_or(wanted);
-    let model = absolute(model);
+    let (model, place) = exact(model)?;
     let config = AgentConfig {
         name,
         model: model.to_string(),
@@ -146,14 +155,22 @@ fn agent(
         persona_text: persona.source,
         sampling,
     };
-    Ok((config, Address { model, base_url }))
+    Ok((config, Address { model: place, base_url }))
 }
 
-/// A path in a journal must mean the same from every folder.
-fn absolute(model: ModelName) -> ModelName {
+/// The name that a journal keeps, and where the model is. A path must mean the same from every folder, and the name of a
+/// repository the same whatever else is fetched from it.
+fn exact(model: ModelName) -> Result<(ModelName, ModelName)> {
     match model {
-        ModelName::File(path) => ModelName::File(std::path::absolute(&path).unwrap_or(path)),
-        other => other,
+        ModelName::File(path) => {
+            let model = ModelName::File(std::path::absolute(&path).unwrap_or(path));
+            Ok((model.clone(), model))
+        }
+        ModelName::Hf { owner, repo, file } => {
+            let (path, name) = loading::pulled(&owner, &repo, file.as_deref())?;
+            Ok((name, ModelName::File(path)))
+        }
+        other => Ok((other.clone(), other)),
     }
 }
 
@@ -238,7 +255,7 @@ impl Seating {
             ModelName::Human if self.from_record => Ok(tape(Source::Human, table)),
             ModelName::Human => Ok(Box::new(Human::new(crate::stage::typed_lines()))),
             ModelName::File(path) => {
-                let engine = loader.engine(path)?;
+                let engine = loader.engine(path, &agent.model)?;
                 if engine.model().template().is_plain() {
                     let text =
                         format!("{} has no chat template: messages are written as `Name: text`", file_name(path));
@@ -256,9 +273,9 @@ impl Seating {
                     agent.name
                 )))
             }
-            ModelName::Hf { owner, repo, .. } => Err(Failure::wrong(format!(
-                "{} cannot use `{}`: this build does not download models; fetch a .gguf of {owner}/{repo} and \
-                 use file:PATH",
+            // A run that recorded none of its files says where none of them is.
+            ModelName::Hf { .. } => Err(Failure::of(format_args!(
+                "seat {}: the run does not say which file of `{}` it used",
                 agent.name, address.model
             ))),
         }

@@ -21,8 +21,8 @@ pub(crate) struct Settings {
     #[arg(value_name = "PERSONA[@MODEL]")]
     pub(crate) agents: Vec<AgentEntry>,
 
-    /// Chat model of every agent that names none: embedded, doctor, parry, human, file:PATH, openai:MODEL,
-    /// anthropic:MODEL, ollama:MODEL, lmstudio:MODEL, compat:BASE_URL#MODEL
+    /// Chat model of every agent that names none: embedded, doctor, parry, human, file:PATH,
+    /// hf:OWNER/REPO[:FILE-OR-QUANT], openai:MODEL, anthropic:MODEL, ollama:MODEL, lmstudio:MODEL, compat:BASE_URL#MODEL
     #[arg(long, value_name = "MODEL", env = "MADRIGAL_MODEL")]
     pub(crate) model: Option<String>,
 

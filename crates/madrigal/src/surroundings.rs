@@ -122,11 +122,21 @@ pub(crate) fn model_files() -> Vec<PathBuf> {
 
 /// Where Hugging Face's own tools keep what they download.
 pub(crate) fn hugging_face_cache() -> Option<PathBuf> {
-    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    from("HF_HUB_CACHE")
-        .or_else(|| from("HF_HOME").map(|home| home.join("hub")))
-        .or_else(|| from("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cache/huggingface/hub")))
+    folder_of("HF_HUB_CACHE").or_else(|| hugging_face_home().map(|home| home.join("hub")))
+}
+
+/// Where Hugging Face's own tools keep what is theirs.
+pub(crate) fn hugging_face_home() -> Option<PathBuf> {
+    folder_of("HF_HOME").or_else(|| user_cache().map(|cache| cache.join("huggingface")))
+}
+
+/// Where programs keep what they can make again.
+pub(crate) fn user_cache() -> Option<PathBuf> {
+    folder_of("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+}
+
+fn folder_of(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Adds the `.gguf` files of a folder, and of the folders `below` levels beneath it.

@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that bring HTTP types, and who may use them.
 const HTTP: &[&str] = &["genai", "reqwest", "hyper", "axum"];
-const HTTP_USERS: &[&str] = &["madrigal-agents", "madrigal-server"];
+const HTTP_USERS: &[&str] = &["madrigal-agents", "madrigal-server", "madrigal"];
 
 pub(super) fn findings(root: &Path) -> Result<Vec<Finding>, Failure> {
     if !root.join("Cargo.toml").exists() {
@@ -69,7 +69,7 @@ pub(super) fn findings(root: &Path) -> Result<Vec<Finding>, Failure> {
                 add(format!("{name} depends on {on}: arrows only go down, and none leads there"));
             }
             if HTTP.contains(&on) && !HTTP_USERS.contains(&name) {
-                add(format!("{name} depends on {on}: only {} speak HTTP", HTTP_USERS.join(" and ")));
+                add(format!("{name} depends on {on}: only {} speak HTTP", HTTP_USERS.join(", ")));
             }
         }
     }

@@ -75,8 +75,12 @@ pub(super) fn build(connect: Duration, https: bool, direct: bool) -> Result<reqw
     Ok(builder.build()?)
 }
 
-/// Without `https` nobody is trusted, and no certificate is read.
-fn tls(https: bool) -> Result<ClientConfig, rustls::Error> {
+/// How connections are encrypted: `rustls` with `ring` and the system's certificates. Without `https` nobody is trusted,
+/// and no certificate is read.
+///
+/// # Errors
+/// When the system's certificates cannot be used.
+pub fn tls(https: bool) -> Result<ClientConfig, ConnectionError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = if https {

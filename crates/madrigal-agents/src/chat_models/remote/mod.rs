@@ -22,7 +22,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use madrigal_journal::event::{Finish, Source};
 
-pub use self::connection::{ConnectionError, Timeouts};
+pub use self::connection::{ConnectionError, Timeouts, tls};
 pub use self::prices::{PRICES_AS_OF, Price, PriceTable};
 pub use self::target::{Provider, RemoteTarget, Secret};
 

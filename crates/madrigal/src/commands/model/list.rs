@@ -2,15 +2,17 @@
 //!
 //! Owns finding them and telling them apart by their headers. Nothing is loaded, and nothing is downloaded.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use madrigal_agents::model_name::ModelName;
 use madrigal_engine::gguf::{Gguf, Value};
 use serde_json::json;
 
 use crate::failure::{Context, Failure, Result};
+use crate::hub::{Cache, is_later_part};
 use crate::output::{self, BOLD, DIM, neutral};
 use crate::surroundings;
 use crate::units::show_bytes;
@@ -41,7 +43,8 @@ pub(crate) struct ListArgs {
 }
 
 pub(crate) fn list(args: &ListArgs) -> Result {
-    let mut search = Search::default();
+    let cache = Cache::of_environment().ok();
+    let mut search = Search::new(cache.clone());
     for folder in &args.folders {
         fs::read_dir(folder).doing(format_args!("read the folder {}", folder.display()))?;
         search.folder(folder, DEPTH);
@@ -49,11 +52,11 @@ pub(crate) fn list(args: &ListArgs) -> Result {
     if args.folders.is_empty() {
         search.folder(Path::new("."), 1);
         search.folder(Path::new("models"), DEPTH);
-        if let Some(cache) = surroundings::hugging_face_cache() {
-            search.folder(&cache, CACHE_DEPTH);
+        if let Some(cache) = &cache {
+            search.folder(cache.root(), CACHE_DEPTH);
         }
     }
-    let models: Vec<Found> = search.found.into_iter().map(Found::look).collect();
+    let models: Vec<Found> = search.found.into_iter().map(|place| Found::look(place, cache.as_ref())).collect();
     if args.json {
         for model in &models {
             output::print_json(&model.json()).doing("print")?;
@@ -61,33 +64,45 @@ pub(crate) fn list(args: &ListArgs) -> Result {
         return Ok(());
     }
     if models.is_empty() {
-        anstream::eprintln!("There are no models here; name a folder, or put a .gguf file into models/.");
+        anstream::eprintln!(
+            "There are no models here; name a folder, put a .gguf file into models/, or fetch one with `{} model pull`.",
+            surroundings::program()
+        );
         return Ok(());
     }
     let mut text = format!("{BOLD}{:>10}  {:<14} {:<10} MODEL{BOLD:#}\n", "SIZE", "ARCHITECTURE", "STORED AS");
     for model in &models {
         text.push_str(&model.line());
     }
+    if let Some(cache) = cache.filter(|_| models.iter().any(|model| model.pulled.is_some())) {
+        text.push_str(&format!("{DIM}hf: in {}{DIM:#}\n", neutral(&cache.root().display().to_string())));
+    }
+    text.push_str(&format!("{DIM}repack caches: none (weights are repacked in memory){DIM:#}\n"));
     output::print(text).doing("print")
 }
 
 /// The places where models lie.
-#[derive(Default)]
 struct Search {
+    cache: Option<Cache>,
     /// Real folders, with how many levels beneath them have been searched.
     searched: HashMap<PathBuf, u32>,
-    /// Real paths of what was found, so that a link does not show a model twice.
-    known: HashSet<PathBuf>,
+    /// Real paths of what was found, so that a link does not show a model twice, and where in `found` it stands.
+    known: HashMap<PathBuf, usize>,
     found: Vec<Place>,
 }
 
 enum Place {
-    Gguf(PathBuf),
+    /// A file, with the further parts where it is split.
+    Gguf(PathBuf, Vec<PathBuf>),
     /// A folder with a configuration and these weights.
     Folder(PathBuf, Vec<PathBuf>),
 }
 
 impl Search {
+    fn new(cache: Option<Cache>) -> Self {
+        Self { cache, searched: HashMap::new(), known: HashMap::new(), found: Vec::new() }
+    }
+
     /// Adds what is in `folder` and in the folders `below` levels beneath it. What cannot be read is passed over.
     fn folder(&mut self, folder: &Path, below: u32) {
         let Ok(real) = folder.canonicalize() else { return };
@@ -111,8 +126,11 @@ impl Search {
             let name = if folder == Path::new(".") { folder.to_owned() } else { shown(folder.to_owned()) };
             self.add(folder, Place::Folder(name, weights));
         }
-        for file in of_kind("gguf") {
-            self.add(&file, Place::Gguf(shown(file.clone())));
+        for parts in grouped(of_kind("gguf")) {
+            let mut parts = parts.into_iter();
+            if let Some(first) = parts.next() {
+                self.add(&first, Place::Gguf(shown(first.clone()), parts.collect()));
+            }
         }
         let hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         for inner in folders.iter().filter(|path| below > 0 && !hidden(path)) {
@@ -121,10 +139,37 @@ impl Search {
     }
 
     fn add(&mut self, path: &Path, place: Place) {
-        if path.canonicalize().is_ok_and(|real| self.known.insert(real)) {
-            self.found.push(place);
+        let Ok(real) = path.canonicalize() else { return };
+        match self.known.get(&real) {
+            None => {
+                self.known.insert(real, self.found.len());
+                self.found.push(place);
+            }
+            // Of several snapshots with the same content, the current one has a name.
+            Some(at) if self.cache.as_ref().is_some_and(|cache| cache.name_of(path).is_some()) => {
+                self.found[*at] = place
+            }
+            Some(_) => {}
         }
     }
+}
+
+/// The files of a folder, sorted, with the parts of a split one together.
+fn grouped(files: Vec<PathBuf>) -> Vec<Vec<PathBuf>> {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // `-00001-of-00002.gguf` without the number of the part.
+    let of_split = |name: &str| {
+        name.len().checked_sub(20).and_then(|end| Some((name.get(..end)?.to_owned(), name.get(end + 6..)?.to_owned())))
+    };
+    let mut groups: Vec<Vec<PathBuf>> = Vec::new();
+    for file in files {
+        let this = name(&file);
+        match groups.last_mut() {
+            Some(group) if is_later_part(&this) && of_split(&name(&group[0])) == of_split(&this) => group.push(file),
+            _ => groups.push(vec![file]),
+        }
+    }
+    groups
 }
 
 /// A model and what its header says.
@@ -133,6 +178,8 @@ struct Found {
     format: &'static str,
     bytes: u64,
     facts: Result<Facts>,
+    /// Its name, where it was pulled.
+    pulled: Option<ModelName>,
 }
 
 struct Facts {
@@ -142,14 +189,22 @@ struct Facts {
 }
 
 impl Found {
-    fn look(place: Place) -> Self {
+    fn look(place: Place, cache: Option<&Cache>) -> Self {
         let size = |path: &PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let pulled = |path: &Path| cache.and_then(|cache| cache.name_of(path));
         match place {
-            Place::Gguf(path) => Self { bytes: size(&path), facts: gguf_facts(&path), format: "gguf", path },
+            Place::Gguf(path, parts) => Self {
+                bytes: size(&path) + parts.iter().map(size).sum::<u64>(),
+                facts: gguf_facts(&path),
+                format: "gguf",
+                pulled: pulled(&path),
+                path,
+            },
             Place::Folder(path, weights) => Self {
                 bytes: weights.iter().map(size).sum(),
                 facts: config_facts(&path.join("config.json")),
                 format: "safetensors",
+                pulled: pulled(&path),
                 path,
             },
         }
@@ -157,13 +212,15 @@ impl Found {
 
     /// What `--model` takes.
     fn name(&self) -> String {
-        format!("file:{}", self.path.display())
+        self.pulled.as_ref().map_or_else(|| format!("file:{}", self.path.display()), ToString::to_string)
     }
 
     fn json(&self) -> serde_json::Value {
         let mut object = json!({
             "name": self.name(), "path": self.path, "format": self.format, "bytes": self.bytes,
-            "architecture": null, "quant": null,
+            "architecture": null, "quant": null, "where": if self.pulled.is_some() { "cache" } else { "folder" },
+            // Repacked weights live in memory, as long as the engine that repacked them.
+            "repacked": { "path": null, "bytes": 0 },
         });
         match &self.facts {
             Ok(facts) => {
@@ -248,18 +305,24 @@ mod tests {
         write("org/model/model-00002-of-00002.safetensors", "56");
         write("org/config-only/config.json", "{}");
         write("x/1/2/3/too-deep.gguf", "");
-        let mut search = Search::default();
+        for part in ["split-00001-of-00003.gguf", "split-00002-of-00003.gguf", "split-00003-of-00003.gguf"] {
+            write(&format!("parts/{part}"), "123");
+        }
+        write("parts/split-00002-of-00002.gguf", "");
+        let mut search = Search::new(None);
         search.folder(root.path(), 0);
         search.folder(root.path(), DEPTH);
         search.folder(root.path(), DEPTH);
-        let found: Vec<Found> = search.found.into_iter().map(Found::look).collect();
+        let found: Vec<Found> = search.found.into_iter().map(|place| Found::look(place, None)).collect();
         let names: Vec<String> = found.iter().map(|found| found.name()).collect();
-        let expected =
-            ["a.gguf", "b.GGUF", "org/model"].map(|path| format!("file:{}", root.path().join(path).display()));
+        let parts = ["parts/split-00001-of-00003.gguf", "parts/split-00002-of-00002.gguf"];
+        let expected = ["a.gguf", "b.GGUF", "org/model", parts[0], parts[1]]
+            .map(|path| format!("file:{}", root.path().join(path).display()));
         assert_eq!(names, expected);
         assert_eq!(found[2].json()["bytes"], 6);
         assert_eq!(found[2].json()["quant"], "BF16");
         assert_eq!(found[2].json()["architecture"], "llama");
+        assert_eq!(found[3].json()["bytes"], 9, "a split file is one model");
         assert!(found[0].json()["error"].as_str().unwrap().contains("a.gguf"));
     }
 }

@@ -9,14 +9,14 @@ use madrigal_agents::model_name::{ModelName, ModelNameError};
 use madrigal_engine::{Engine, Model};
 
 use crate::failure::{Failure, Result};
-use crate::loading::LocalOptions;
+use crate::loading::{self, LocalOptions};
 use crate::output::neutral;
 use crate::units;
 
 /// The model of a command.
 #[derive(Debug, Args)]
 pub(super) struct LocalModel {
-    /// A .gguf file or a model's folder: its path, or file:PATH
+    /// A .gguf file or a model's folder: its path, file:PATH, or hf:OWNER/REPO[:FILE-OR-QUANT] once it is pulled
     #[arg(value_name = "MODEL")]
     name: String,
 }
@@ -26,6 +26,7 @@ impl LocalModel {
     pub(super) fn path(&self) -> Result<PathBuf> {
         match ModelName::parse_with(&self.name, Path::exists) {
             Ok(ModelName::File(path)) => Ok(path),
+            Ok(ModelName::Hf { owner, repo, file }) => Ok(loading::pulled(&owner, &repo, file.as_deref())?.0),
             Err(ModelNameError::Unknown { shown, what: "name", .. }) => Err(Failure::of(format_args!(
                 "open the model `{}`: there is no such file or folder; `madrigal model list` shows what is here",
                 neutral(&shown)

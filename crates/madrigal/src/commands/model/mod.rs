@@ -7,7 +7,10 @@ mod input;
 mod list;
 mod local;
 mod logits;
+mod progress;
+mod pull;
 mod render;
+mod rm;
 mod show;
 mod tokenize;
 
@@ -16,10 +19,12 @@ use clap::{Args, Subcommand};
 use crate::failure::Result;
 
 const EXAMPLES: &str = "\
-MODEL is a .gguf file or a folder with config.json, safetensors and tokenizer.json: its path, or file:PATH.
+MODEL is a .gguf file or a folder with config.json, safetensors and tokenizer.json: its path, file:PATH, or the name that
+it was pulled by.
 
 Examples:
   madrigal model list
+  madrigal model pull hf:Qwen/Qwen3-0.6B-GGUF:Q8_0
   madrigal model show model.gguf
   madrigal model tokenize model.gguf --text 'Hello world'
   madrigal model render model.gguf --messages messages.json
@@ -38,6 +43,10 @@ pub(crate) struct ModelArgs {
 enum ModelCommand {
     /// The local models there are
     List(list::ListArgs),
+    /// Fetch models from the Hugging Face Hub
+    Pull(pull::PullArgs),
+    /// Delete models that were pulled
+    Rm(rm::RmArgs),
     /// Architecture, shapes, storage, tokenizer, template, memory needed
     Show(show::ShowArgs),
     /// Text to token ids
@@ -55,6 +64,8 @@ enum ModelCommand {
 pub(crate) fn model(args: ModelArgs) -> Result {
     match args.command {
         ModelCommand::List(args) => list::list(&args),
+        ModelCommand::Pull(args) => pull::pull(&args),
+        ModelCommand::Rm(args) => rm::rm(&args),
         ModelCommand::Show(args) => show::show(&args),
         ModelCommand::Tokenize(args) => tokenize::tokenize(&args),
         ModelCommand::Detokenize(args) => detokenize::detokenize(&args),

@@ -13,7 +13,7 @@ use super::{Turns, open, recorded_config, turn_limit};
 use crate::cli::Place;
 use crate::commands::talk;
 use crate::failure::{Failure, Result};
-use crate::loading::{self, LocalOptions};
+use crate::loading::{self, Belief, LocalOptions};
 use crate::personas::PersonaFolders;
 use crate::runs;
 use crate::seating::{self, Address, Seating};
@@ -86,13 +86,13 @@ pub(crate) struct GoingOn {
 
 impl GoingOn {
     /// Where the chat models of `config` are.
-    pub(crate) fn addresses(&self, config: &ConversationConfig) -> Result<Vec<Address>> {
-        seating::recorded_addresses(config, self.base_url.as_deref())
+    pub(crate) fn addresses(&self, header: &Header, config: &ConversationConfig) -> Result<Vec<Address>> {
+        seating::recorded_addresses(config, &header.files, self.base_url.as_deref())
     }
 
     /// Chat models as they were when `header` was written: same files, same instruction set.
     pub(crate) fn seating(&self, header: &Header, config: &ConversationConfig) -> Result<Seating> {
-        if let Some(change) = loading::changed_files(&header.files).into_iter().next() {
+        if let Some(change) = loading::changed_files(&header.files, Belief::Known).into_iter().next() {
             return Err(Failure::of(format_args!("go on with run {}: {}", header.run, change.what())));
         }
         let isa = if header.files.is_empty() { None } else { Some(header.isa.parse().map_err(Failure::of)?) };
@@ -137,7 +137,7 @@ fn prepare(args: &ForkArgs, place: &Place) -> Result<Begun> {
             .map_err(Failure::usage)?;
     }
     let seating = args.going_on.seating(&header, &config)?;
-    let table = seating.seat(&config, &args.going_on.addresses(&config)?)?;
+    let table = seating.seat(&config, &args.going_on.addresses(&header, &config)?)?;
     let loaded = table.loaded.clone();
     let conversation = talk::conversation(&config, table)?;
     let started_ms = runs::now_ms();

@@ -63,7 +63,7 @@ fn prepare(args: &ResumeArgs, place: &Place) -> Result<Begun> {
         config.stop.cost_usd = None;
     }
     let seating = args.going_on.seating(&recovered.header, &config)?;
-    let addresses = args.going_on.addresses(&config)?;
+    let addresses = args.going_on.addresses(&recovered.header, &config)?;
     let table = seating.seat(&config, &addresses)?;
     let resumed = Event::Resumed { turns: held, cut_bytes: recovered.cut_bytes, turn_limit: limit };
     writer.append(&resumed).and_then(|_| writer.sync()).map_err(Failure::of)?;

@@ -1,12 +1,12 @@
 //! `madrigal run rm`.
 
 use std::fs;
-use std::io::{IsTerminal, Write};
 
 use clap::Args;
 
 use crate::cli::Place;
-use crate::failure::{Context, Failure, Result};
+use crate::consent;
+use crate::failure::{Context, Result};
 use crate::runs;
 
 /// Delete runs.
@@ -24,22 +24,11 @@ pub(crate) struct RmArgs {
 pub(crate) fn rm(args: &RmArgs, place: &Place) -> Result {
     let found = args.names.iter().map(|name| runs::find(place.root(), name)).collect::<Result<Vec<_>>>()?;
     for run in found {
-        if !args.yes && !confirmed(&run.dir.display().to_string())? {
+        if !args.yes && !consent::may_delete(&run.dir.display().to_string())? {
             continue;
         }
         fs::remove_dir_all(&run.dir).doing(format_args!("delete {}", run.dir.display()))?;
         anstream::eprintln!("deleted {}", run.dir.display());
     }
     Ok(())
-}
-
-fn confirmed(what: &str) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::wrong(format!("delete {what}? Nobody is here to be asked; use --yes")));
-    }
-    eprint!("Delete {what}? [y/N] ");
-    std::io::stderr().flush().doing("ask")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).doing("read the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

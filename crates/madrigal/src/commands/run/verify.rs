@@ -11,7 +11,7 @@ use super::recorded_config;
 use crate::cli::Place;
 use crate::commands::talk;
 use crate::failure::{Context, Failure, Result};
-use crate::loading::{self, FileChange, LocalOptions};
+use crate::loading::{self, Belief, FileChange, LocalOptions};
 use crate::output::{self, DIM};
 use crate::runs;
 use crate::seating::{self, Seating};
@@ -116,7 +116,7 @@ pub(crate) fn verify(args: &VerifyArgs, place: &Place) -> Result {
 
 /// Holds the run again and notes what differs and what could not be looked at.
 fn hold_again(header: &Header, journal: &Journal, args: &VerifyArgs, finding: &mut Finding) -> Result {
-    for change in loading::changed_files(&header.files) {
+    for change in loading::changed_files(&header.files, Belief::Nothing) {
         match change {
             FileChange::Differs(what) => finding.differences.push(what),
             FileChange::Gone(what) => finding.unchecked.push(format!("{what}: nothing was held again")),
@@ -142,7 +142,7 @@ fn hold_again(header: &Header, journal: &Journal, args: &VerifyArgs, finding: &m
         kv: config.kv.as_deref().map(str::parse).transpose().map_err(Failure::of)?,
     };
     let seating = Seating { local, no_stream: false, from_record: true };
-    let table = seating.seat(&config, &seating::recorded_addresses(&config, None)?)?;
+    let table = seating.seat(&config, &seating::recorded_addresses(&config, &header.files, None)?)?;
     finding.unchecked.extend(table.unchecked.iter().cloned());
     let mut conversation = talk::conversation(&config, table)?;
     let changed = header.forked_from.as_ref().filter(|from| from.changed);
