@@ -60,8 +60,9 @@ pub(crate) fn from_gguf(
                 fast_turns: turns("rope.scaling.yarn_beta_fast", 32.0)?,
                 slow_turns: turns("rope.scaling.yarn_beta_slow", 1.0)?,
                 original_context: original.unwrap_or(context) as f32,
-                // llama.cpp knows no other way.
-                truncate: true,
+                // llama.cpp truncates always. The gpt-oss models were trained without, as OpenAI's own code and the
+                // `truncate: false` of their configurations show, and a GGUF cannot say so.
+                truncate: !keys.mixture(),
                 attention_factor: yarn_attention_factor(factor),
             }
         }

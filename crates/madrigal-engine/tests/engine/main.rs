@@ -5,7 +5,9 @@
 mod batching;
 mod fixtures;
 mod gguf_files;
+mod mixtures;
 mod model_files;
 mod parity;
+mod parity_generated;
 mod sampling;
 mod sequences;

@@ -201,10 +201,6 @@ fn an_unknown_architecture_names_the_server_to_use_instead() {
 
 #[test]
 fn a_storage_type_without_kernels_is_named_with_its_tensor() {
-    let path = testdata("parity/gpt-oss/model-mxfp4.gguf");
-    let message = error(&path);
-    assert!(message.contains("`gpt-oss` is not supported"), "{message}");
-
     // The first tensor claims to be of a type that fits its place, and of one that nobody knows.
     let bytes = std::fs::read(testdata("parity/llama-tied/model-q8_0.gguf")).unwrap();
     let name = b"token_embd.weight";
@@ -254,7 +250,7 @@ fn configurations_that_cannot_be_computed_are_refused_by_name() {
         ("quantization_config", json!({"quant_method": "gptq"}), "`quantization_config`"),
         ("attention_bias", json!("true"), "key `attention_bias` must be true or false"),
         ("use_sliding_window", json!(true), "`use_sliding_window` is not supported"),
-        ("layer_types", json!(["full_attention", "sliding_attention", "full_attention"]), "`layer_types` other than full attention"),
+        ("layer_types", json!(["full_attention", "sliding_attention"]), "`layer_types` other than full attention"),
         ("embedding_multiplier", json!(12), "`embedding_multiplier` is not supported"),
         ("logits_scaling", json!(8.0), "`logits_scaling` is not supported"),
         ("residual_multiplier", json!("0.2"), "`residual_multiplier` is not supported"),
@@ -269,7 +265,7 @@ fn configurations_that_cannot_be_computed_are_refused_by_name() {
         ("rope_scaling", yarn(json!({"factor": 0.5})), "numbers out of range"),
         ("rope_scaling", yarn(json!({"beta_fast": -1})), "numbers out of range"),
         ("num_hidden_layers", json!(u64::MAX), "the layer count is 18446744073709551615"),
-        ("layer_types", json!(["full_attention"]), "key `layer_types` speaks of 1 of 3 layers"),
+        ("layer_types", json!(["full_attention"]), "key `layer_types` speaks of 1 of 2 layers"),
         ("layer_types", json!("full_attention"), "key `layer_types` must be a list"),
         ("rope_scaling", json!({"rope_type": "linear"}), "key `factor` (a number) is missing"),
         ("rope_scaling", json!({"type": "linear", "factor": -1.0}), "numbers out of range"),

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use madrigal_engine::{Isa, Positions};
+use madrigal_engine::{Engine, EngineOptions, Isa, KvType, Model, Positions};
 use serde_json::Value;
 
 use crate::fixtures::{engine, fixture, floats, generate, greedy, ids, json, logits, testdata};
 
-const ARCHITECTURES: [&str; 3] = ["llama-tied", "llama-rope3-untied", "qwen3"];
+const ARCHITECTURES: [&str; 4] = ["llama-tied", "llama-rope3-untied", "qwen2", "qwen3"];
 
 fn assert_near(what: &str, ours: &[f32], theirs: &[f32], tolerance: f32) {
     assert_eq!(ours.len(), theirs.len(), "{what}");
@@ -25,7 +25,13 @@ fn log_softmax(logits: &[f32]) -> Vec<f32> {
 /// Every case of `expected`: the last logits, all logits where they are known, and the greedy tokens if `with_ids`.
 fn check(path: &Path, expected: &Value, tolerance: f32, with_ids: bool) {
     for isa in Isa::available() {
-        let engine = engine(path, isa, 2);
+        check_engine(&engine(path, isa, 2), isa, expected, tolerance, with_ids);
+    }
+}
+
+fn check_engine(engine: &Engine, isa: Isa, expected: &Value, tolerance: f32, with_ids: bool) {
+    {
+        let path = engine.model().path();
         for case in expected.as_array().unwrap() {
             let prompt = ids(&case["input_ids"]);
             let what = format!("{} {isa} {} tokens", path.display(), prompt.len());
@@ -103,14 +109,14 @@ fn f16_gguf_files_are_within_the_formats_tolerance() {
     }
 }
 
-fn check_quantised(path: &Path, expected: &Value) {
+fn check_quantised(path: &Path, expected: &Value, tolerance: f32) {
     for isa in Isa::available() {
         let engine = engine(path, isa, 2);
         for case in expected.as_array().unwrap() {
             let prompt = ids(&case["input_ids"]);
             let what = format!("{} {isa} {} tokens", path.display(), prompt.len());
             let ours = log_softmax(&logits(&engine, &prompt, Positions::Last));
-            assert_near(&what, &ours, &log_softmax(&floats(&case["last_logits"])), 0.3);
+            assert_near(&what, &ours, &log_softmax(&floats(&case["last_logits"])), tolerance);
         }
     }
 }
@@ -120,8 +126,37 @@ fn quantised_gguf_files_are_within_the_formats_tolerance() {
     for architecture in ARCHITECTURES {
         for quant in ["q8_0", "q4_0"] {
             let path = testdata(&format!("parity/{architecture}/model-{quant}.gguf"));
-            check_quantised(&path, &expected(architecture)[format!("{quant}_dequantised")]);
+            check_quantised(&path, &expected(architecture)[format!("{quant}_dequantised")], 0.3);
         }
+    }
+}
+
+/// The weights are stored as BF16, so nothing is lost where keys and values are not rounded either.
+#[test]
+fn gpt_oss_safetensors_give_the_logits_and_tokens_of_transformers() {
+    let v5 = folder_with("gpt-oss", &[("config.json", "v5config/config.json")]);
+    for folder in [&testdata("parity/gpt-oss"), v5.path()] {
+        for isa in Isa::available() {
+            let options =
+                EngineOptions { threads: 2, isa: Some(isa), kv: Some(KvType::F32), ..EngineOptions::default() };
+            let engine = Engine::start(Model::open(folder).unwrap(), options).unwrap();
+            check_engine(&engine, isa, &expected("gpt-oss")["f32"], 1e-4, true);
+        }
+        check(folder, &expected("gpt-oss")["f32"], BF16_TOLERANCE, false);
+    }
+}
+
+#[test]
+fn gpt_oss_f16_gguf_files_are_within_the_formats_tolerance() {
+    check(&testdata("parity/gpt-oss/model-f16.gguf"), &expected("gpt-oss")["f32"], 0.03, false);
+}
+
+/// A rounded activation can tip a token over to another expert.
+#[test]
+fn gpt_oss_quantised_gguf_files_are_within_the_formats_tolerance() {
+    for quant in ["q8_0", "q4_0", "mxfp4"] {
+        let path = testdata(&format!("parity/gpt-oss/model-{quant}.gguf"));
+        check_quantised(&path, &expected("gpt-oss")[format!("{quant}_dequantised")], 0.6);
     }
 }
 
