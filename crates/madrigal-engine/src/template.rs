@@ -1,7 +1,7 @@
 //! Chat templates: from messages to the exact text of a prompt.
 //!
-//! Owns finding a model's own Jinja template, rendering it with the settings that transformers uses, and the `plain`
-//! template for models that have none. Does not own how agents' messages become roles, nor tokens: the text of a
+//! Owns finding a model's own Jinja template, rendering it with the settings that transformers uses, and what models get
+//! that have none: gpt-oss the harmony format, all others the `plain` template. Does not own how agents' messages become roles, nor tokens: the text of a
 //! template is encoded with [`crate::tokenizer::Encode::parse_special`].
 //!
 //! A template comes with a model from somewhere on the internet. It sees the messages and nothing else, and whatever
@@ -35,6 +35,9 @@ pub use crate::tokenizer::SpecialTokens;
 /// - the generation prompt is `Name:`, the name from the variable `agent`, else `Assistant`; no space after it, because
 ///   the word that follows brings its own.
 const PLAIN: &str = include_str!("template/plain.jinja");
+
+/// The format that gpt-oss was trained with, for its files that bring no template.
+const HARMONY: &str = include_str!("template/harmony.jinja");
 
 /// A model's chat template.
 #[derive(Debug, Clone)]
@@ -72,7 +75,7 @@ impl ChatTemplate {
     }
 
     /// The template of a `.gguf` file, or of a folder with `chat_template.jinja` or `tokenizer_config.json` (or of one
-    /// of these files); the `plain` one where the model has none.
+    /// of these files); where the model has none, [`ChatTemplate::harmony`] for gpt-oss and the `plain` one for others.
     ///
     /// # Errors
     /// When a file is damaged, or what it holds is no template.
@@ -88,7 +91,7 @@ impl ChatTemplate {
         Self::new(source, None, source::special_tokens(model)?)
     }
 
-    /// The template of an open GGUF file; the `plain` one where it has none.
+    /// The template of an open GGUF file; where it has none, as in [`ChatTemplate::open`].
     ///
     /// # Errors
     /// When what it holds is no template.
@@ -105,6 +108,19 @@ impl ChatTemplate {
             special: SpecialTokens::default(),
             plain: true,
             digest: digest(&[PLAIN]),
+        }
+    }
+
+    /// The harmony format of gpt-oss, whatever the model's files say. It is rendered as openai/harmony does; its variables
+    /// are named at the head of its source.
+    #[must_use]
+    pub fn harmony() -> Self {
+        Self {
+            source: HARMONY.into(),
+            with_tools: None,
+            special: SpecialTokens::default(),
+            plain: false,
+            digest: digest(&[HARMONY]),
         }
     }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
 mod fixtures;
+#[path = "templates/harmony.rs"]
+mod harmony;
 
 use std::path::Path;
 

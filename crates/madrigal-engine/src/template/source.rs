@@ -1,4 +1,5 @@
-//! Where a model keeps its chat template: in `chat_template.jinja`, in `tokenizer_config.json`, or in a GGUF key.
+//! Where a model keeps its chat template: in `chat_template.jinja`, in `tokenizer_config.json`, or in a GGUF key; and
+//! which one it gets where it keeps none.
 
 use std::io::Read;
 use std::path::Path;
@@ -49,7 +50,7 @@ fn beside(path: &Path) -> Result<ChatTemplate, TemplateError> {
     let config_path = path.with_file_name("tokenizer_config.json");
     let malformed = |problem: &str| TemplateError::File { path: config_path.clone(), problem: problem.to_owned() };
     match config.as_ref().and_then(|config| config.get("chat_template")) {
-        None | Some(Json::Null) => Ok(ChatTemplate::plain()),
+        None | Some(Json::Null) => built_in(path),
         Some(Json::String(source)) => ChatTemplate::from_source(source, special),
         Some(Json::Array(entries)) if entries.len() <= MAX_NAMED => {
             let named = entries
@@ -72,11 +73,24 @@ pub(super) fn from_gguf(gguf: &Gguf) -> Result<ChatTemplate, TemplateError> {
     let special: SpecialTokens = tokenizer::special_tokens_of_gguf(gguf)?;
     match text("tokenizer.chat_template")? {
         Some(source) => ChatTemplate::new(source, with_tools, special),
+        None if text("general.architecture")? == Some("gpt-oss") => Ok(ChatTemplate::harmony()),
         None => Ok(ChatTemplate::plain()),
     }
 }
 
-/// A template file that may be absent.
+/// What a model without a template gets, by what the `config.json` beside `path` says it is.
+fn built_in(path: &Path) -> Result<ChatTemplate, TemplateError> {
+    let path = path.with_file_name("config.json");
+    let Some(text) = read(&path)? else { return Ok(ChatTemplate::plain()) };
+    let failed = |error: serde_json::Error| TemplateError::File { path: path.clone(), problem: error.to_string() };
+    let config: Json = serde_json::from_str(&text).map_err(failed)?;
+    match config.get("model_type").and_then(Json::as_str) {
+        Some("gpt_oss") => Ok(ChatTemplate::harmony()),
+        _ => Ok(ChatTemplate::plain()),
+    }
+}
+
+/// A file that may be absent.
 fn read(path: &Path) -> Result<Option<String>, TemplateError> {
     let failed = |problem: String| TemplateError::File { path: path.to_owned(), problem };
     let file = match std::fs::File::open(path) {
