@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test`, `check`, `tidy`, `docs` and `fuzz`.
+//! The project's own tasks: `cargo xtask test`, `check`, `tidy`, `docs`, `parity` and `fuzz`.
 //!
 //! Owns how this repository is tested and checked, here and in CI. Nothing of the product is in here, and nothing of
 //! this is in the product.
@@ -10,6 +10,7 @@ mod debian;
 mod docs;
 mod failure;
 mod fuzz;
+mod parity;
 mod peers;
 mod rust_text;
 mod test;
@@ -29,6 +30,8 @@ cargo xtask TASK
   check                        formatting, clippy, rustdoc, tidy, dependencies, spelling, generated documents
   tidy [ROOT]                  the invariants of ARCHITECTURE.md, over this tree or another one
   docs                         write the generated documents anew
+  parity [--write]             tiny models, and what transformers computes from them, into target/parity/models;
+                               --write puts them into testdata/parity-generated
   fuzz TARGET [--seconds N]    feed TARGET (a file of fuzz/src/bin/) with mutated input; without TARGET: name them
 ";
 
@@ -43,6 +46,8 @@ fn main() -> ExitCode {
         ["tidy"] => tidy_tree(&root),
         ["tidy", other] => tidy_tree(Path::new(other)),
         ["docs"] => docs::write(&root).map(|()| true),
+        ["parity"] => parity::run(&root, false),
+        ["parity", "--write"] => parity::run(&root, true),
         ["fuzz"] => fuzz::list(&root).map(|()| true),
         ["fuzz", target] => fuzz::run(&root, target, 60),
         ["fuzz", target, "--seconds", seconds] => match seconds.parse() {

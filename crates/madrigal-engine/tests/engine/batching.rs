@@ -7,9 +7,10 @@ use proptest::prelude::*;
 
 use crate::fixtures::{generate, testdata};
 
-const MODELS: [&str; 4] = [
+const MODELS: [&str; 5] = [
+    "parity/gpt-oss/model-mxfp4.gguf",
     "parity/llama-tied/model-q4_0.gguf",
-    "parity/llama-rope3-untied/model-q8_0.gguf",
+    "parity/qwen2/model-q8_0.gguf",
     "parity/qwen3/model-f16.gguf",
     "parity/qwen3/model-f32.gguf",
 ];
