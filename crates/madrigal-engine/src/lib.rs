@@ -19,7 +19,7 @@ pub use engine::{
     DEFAULT_PREFIX_CACHE, Engine, EngineError, EngineOptions, Finish, GenerateEvent, GenerateRequest, Generated,
     Generation, Listener, MemoryBudget, Positions, Sequence, SequenceId, Surprise, VoiceFrom,
 };
-pub use madrigal_kernels::{Half, Isa, KvType};
+pub use madrigal_kernels::{Half, Isa, Kernels, KvType};
 pub use model::{Model, ModelInfo, OpenError};
 pub use sampling::{DrawKey, SamplerConfig, SamplerError};
 pub use voice::{Delta, LogitFilter, Lora, Part, Routed, Voice, VoiceError};

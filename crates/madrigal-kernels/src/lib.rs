@@ -22,6 +22,7 @@ mod float16;
 mod isa;
 mod kernels;
 mod kv;
+mod limits;
 mod matmul;
 mod norm;
 mod pool;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use madrigal_agents::model_name::{ModelName, ModelNameError};
-use madrigal_engine::{Engine, Model};
+use madrigal_engine::{Engine, EngineOptions, Model};
 
 use crate::failure::{Failure, Result};
 use crate::loading::{self, LocalOptions};
@@ -67,10 +67,16 @@ pub(super) struct Running {
 impl Running {
     /// Opens and starts the model.
     pub(super) fn start(&self, model: &LocalModel) -> Result<Engine> {
+        let options = self.options()?;
+        let model = Model::open(&model.path()?).map_err(Failure::of)?;
+        Engine::start(model, options).map_err(Failure::of)
+    }
+
+    /// For the engine.
+    pub(super) fn options(&self) -> Result<EngineOptions> {
         if self.threads == Some(0) {
             return Err(Failure::wrong("--threads must be at least 1"));
         }
-        let path = model.path()?;
         let options = LocalOptions {
             threads: self.threads,
             memory_limit: self.memory_limit,
@@ -78,8 +84,7 @@ impl Running {
             isa: parsed("isa", self.isa.as_deref())?,
             kv: parsed("kv", self.kv.as_deref())?,
         };
-        let model = Model::open(&path).map_err(Failure::of)?;
-        Engine::start(model, options.engine()).map_err(Failure::of)
+        Ok(options.engine())
     }
 }
 

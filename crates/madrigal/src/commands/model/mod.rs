@@ -1,5 +1,6 @@
 //! `madrigal model`: inspects local models and uses them directly, without a conversation.
 
+mod bench;
 mod detokenize;
 mod generate;
 mod ids;
@@ -59,6 +60,8 @@ enum ModelCommand {
     Logits(logits::LogitsArgs),
     /// Let the model continue a text
     Generate(generate::GenerateArgs),
+    /// Measure speed and memory, here and against llama.cpp
+    Bench(bench::BenchArgs),
 }
 
 pub(crate) fn model(args: ModelArgs) -> Result {
@@ -72,5 +75,6 @@ pub(crate) fn model(args: ModelArgs) -> Result {
         ModelCommand::Render(args) => render::render(&args),
         ModelCommand::Logits(args) => logits::logits(&args),
         ModelCommand::Generate(args) => generate::generate(&args),
+        ModelCommand::Bench(args) => bench::bench(&args),
     }
 }
