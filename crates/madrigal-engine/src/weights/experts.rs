@@ -76,13 +76,7 @@ impl Weights {
         Ok((0..count)
             .map(|expert| {
                 let source = all.expert(expert, columns);
-                let value = source.kind.bytes();
-                let mut bytes = Vec::with_capacity(rows * columns * value);
-                for row in 0..rows {
-                    for line in source.bytes().chunks_exact(step * rows * value) {
-                        bytes.extend_from_slice(&line[(step * row + first) * value..][..value]);
-                    }
-                }
+                let bytes = transposed(source.bytes(), source.kind.bytes(), [rows, columns], step, first);
                 Tensor { rows, columns, bytes: Bytes::Owned(bytes.into()), ..source }
             })
             .collect())
@@ -134,14 +128,14 @@ impl Weights {
         };
         Ok((0..count)
             .map(|expert| {
-                let repacked = (0..rows).flat_map(|row| row_of(expert, row)).flat_map(|(block, &scale)| {
-                    let (low, high) = block.split_at(BLOCK_NIBBLES / 2);
-                    let nibble = |half: &[u8], place: usize| (half[place / 2] >> (4 * (place % 2))) & 15;
-                    let pair = move |place: usize| nibble(low, place) | (nibble(high, place) << 4);
-                    std::iter::once(scale).chain((0..BLOCK_NIBBLES).map(pair))
-                });
                 let mut bytes = Vec::with_capacity(rows * in_row * BlockType::MXFP4.bytes());
-                bytes.extend(repacked);
+                for (block, &scale) in (0..rows).flat_map(|row| row_of(expert, row)) {
+                    bytes.push(scale);
+                    let (low, high) = block.split_at(BLOCK_NIBBLES / 2);
+                    for (low, high) in low.iter().zip(high) {
+                        bytes.extend([low & 15 | high << 4, low >> 4 | high & 0xf0]);
+                    }
+                }
                 let name = blocks_name.clone();
                 Tensor { name, kind: BlockType::MXFP4, rows, columns, bytes: Bytes::Owned(bytes.into()) }
             })
@@ -196,5 +190,40 @@ impl Tensor {
             Bytes::Owned(whole) => Bytes::Owned(Arc::from(&whole[range])),
         };
         Self { name: self.name.clone(), kind: self.kind, rows, columns: self.columns, bytes }
+    }
+}
+
+/// `[columns, step · rows]` of values of so many bytes becomes `[rows, columns]`: every `step`-th row from `first` on.
+fn transposed(source: &[u8], value: usize, [rows, columns]: [usize; 2], step: usize, first: usize) -> Vec<u8> {
+    // Rows that are written together, so that what is read of a line are neighbours.
+    const TOGETHER: usize = 32;
+    let mut bytes = vec![0; rows * columns * value];
+    for (group, bytes) in bytes.chunks_mut(TOGETHER * columns * value).enumerate() {
+        let start = (group * TOGETHER * step + first) * value;
+        for (column, line) in source.chunks_exact(step * rows * value).enumerate() {
+            let values = line[start..].chunks(step * value).map(|values| &values[..value]);
+            for (row, from) in bytes.chunks_exact_mut(columns * value).zip(values) {
+                row[column * value..][..value].copy_from_slice(from);
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_takes_every_second_row() {
+        // 3 columns of 35 pairs: what stands at column c, row r is 2 · (35 · c + r), and one more in the second row.
+        let source: Vec<u8> = (0..2 * 35 * 3).collect();
+        for first in [0, 1] {
+            let rows = transposed(&source, 1, [35, 3], 2, first);
+            let expected: Vec<u8> = (0..35 * 3).map(|at| 2 * (35 * (at % 3) + at / 3) as u8 + first as u8).collect();
+            assert_eq!(rows, expected);
+        }
+        let whole = transposed(&[1, 2, 3, 4, 5, 6, 7, 8], 2, [2, 2], 1, 0);
+        assert_eq!(whole, [1, 2, 5, 6, 3, 4, 7, 8]);
     }
 }
