@@ -30,22 +30,19 @@ fn check(path: &Path, expected: &Value, tolerance: f32, with_ids: bool) {
 }
 
 fn check_engine(engine: &Engine, isa: Isa, expected: &Value, tolerance: f32, with_ids: bool) {
-    {
-        let path = engine.model().path();
-        for case in expected.as_array().unwrap() {
-            let prompt = ids(&case["input_ids"]);
-            let what = format!("{} {isa} {} tokens", path.display(), prompt.len());
-            let last = logits(&engine, &prompt, Positions::Last);
-            assert_near(&what, &last, &floats(&case["last_logits"]), tolerance);
-            if let Some(all) = case.get("all_position_logits") {
-                let all: Vec<f32> = all.as_array().unwrap().iter().flat_map(floats).collect();
-                assert_near(&what, &logits(&engine, &prompt, Positions::All), &all, tolerance);
-            }
-            if with_ids {
-                let generated = generate(&engine, &prompt, greedy(32));
-                assert_eq!(generated.ids, ids(&case["greedy_32_ids"]), "{what}");
-                assert_eq!(generated.text, engine.model().tokenizer().decode(&generated.ids), "{what}");
-            }
+    for case in expected.as_array().unwrap() {
+        let prompt = ids(&case["input_ids"]);
+        let what = format!("{} {isa} {} tokens", engine.model().path().display(), prompt.len());
+        let last = logits(engine, &prompt, Positions::Last);
+        assert_near(&what, &last, &floats(&case["last_logits"]), tolerance);
+        if let Some(all) = case.get("all_position_logits") {
+            let all: Vec<f32> = all.as_array().unwrap().iter().flat_map(floats).collect();
+            assert_near(&what, &logits(engine, &prompt, Positions::All), &all, tolerance);
+        }
+        if with_ids {
+            let generated = generate(engine, &prompt, greedy(32));
+            assert_eq!(generated.ids, ids(&case["greedy_32_ids"]), "{what}");
+            assert_eq!(generated.text, engine.model().tokenizer().decode(&generated.ids), "{what}");
         }
     }
 }
