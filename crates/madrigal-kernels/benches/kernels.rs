@@ -60,28 +60,44 @@ fn matmul(c: &mut Criterion) {
     }
 }
 
+/// One layer's attention with the heads of Qwen3-0.6B: rows of one sequence, or of several that share all their blocks.
 fn attention(c: &mut Criterion) {
     let kernels = Kernels::new(Isa::detect(), 2).expect("kernels");
-    let (heads, kv_heads, head_dim, block_len, context) = (16, 8, 128, 32, 512);
-    let mut group = c.benchmark_group("attention 512");
-    for kind in [KvType::Bf16, KvType::F32] {
-        let shape = KvShape { kind, kv_heads, head_dim, block_len };
+    let (heads, kv_heads, head_dim, block_len) = (16, 8, 128, 32);
+    let shape = KvShape { kind: KvType::Bf16, kv_heads, head_dim, block_len };
+    let mut group = c.benchmark_group("attention");
+    let cases: [(&str, usize, &[usize]); 4] = [
+        ("decode 1 row, 512 positions", 512, &[511]),
+        ("decode 1 row, 4096 positions", 4096, &[4095]),
+        ("decode 8 rows, 512 positions shared", 512, &[511; 8]),
+        ("prefill 128 rows, 512 positions", 512, &std::array::from_fn::<usize, 128, _>(|row| 384 + row)),
+    ];
+    for (name, context, positions) in cases {
         let mut kv = KvLayer::new(shape, context / block_len);
         let row = floats(kv_heads * head_dim);
         for position in 0..context {
             kv.write((position / block_len) as u32, position % block_len, &row, &row);
         }
         let blocks: Vec<u32> = (0..(context / block_len) as u32).collect();
-        let q = floats(heads * head_dim);
-        for rows in [1, 8] {
-            let rows = vec![AttentionRow { q: &q, position: context - 1, window: None, blocks: &blocks }; rows];
-            let mut out = vec![0.0; rows.len() * heads * head_dim];
-            let job = AttentionJob { kv: &kv, rows: &rows, heads, scale: 0.088, sinks: None };
-            group.bench_function(format!("{kind:?} rows {}", rows.len()), |b| {
-                b.iter(|| kernels.attention(&job, black_box(&mut out)));
-            });
-        }
+        let q = floats(positions.len() * heads * head_dim);
+        let rows: Vec<_> = positions
+            .iter()
+            .zip(q.chunks_exact(heads * head_dim))
+            .map(|(&position, q)| AttentionRow { q, position, window: None, blocks: &blocks })
+            .collect();
+        let mut out = vec![0.0; q.len()];
+        let job = AttentionJob { kv: &kv, rows: &rows, heads, scale: 0.088, sinks: None };
+        group.bench_function(name, |b| b.iter(|| kernels.attention(&job, black_box(&mut out))));
     }
+    let mut kv = KvLayer::new(shape, 4);
+    let row = floats(kv_heads * head_dim);
+    group.bench_function("write 128 rows", |b| {
+        b.iter(|| {
+            for position in 0..128 {
+                kv.write((position / block_len) as u32, position % block_len, black_box(&row), &row);
+            }
+        });
+    });
     group.finish();
 }
 

@@ -19,6 +19,8 @@ pub struct Kernels {
     pub(crate) pool: Pool,
     /// One for each thread; reused between calls.
     pub(crate) scratch: Box<[Mutex<Vec<f32>>]>,
+    /// What threads compute for each other; reused between calls.
+    pub(crate) partials: Mutex<Vec<f32>>,
 }
 
 /// More than any processor that this is meant for.
@@ -58,7 +60,7 @@ impl Kernels {
         let dispatch = Dispatch::new(isa).ok_or(KernelsError::IsaUnavailable { isa })?;
         let pool = Pool::new(threads).map_err(|source| KernelsError::Spawn { threads, source })?;
         let scratch = (0..threads).map(|_| Mutex::default()).collect();
-        Ok(Kernels { isa, dispatch, pool, scratch })
+        Ok(Kernels { isa, dispatch, pool, scratch, partials: Mutex::default() })
     }
 
     /// The instruction set in use.

@@ -5,9 +5,11 @@
 
 use std::collections::TryReserveError;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
-use crate::float16::{bf16_to_f32, f32_to_bf16};
+use crate::float16::f32_to_bf16;
+use crate::simd::{LANES, Simd};
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +62,9 @@ impl FromStr for KvType {
     }
 }
 
+/// Positions whose scores are computed together: two vectors of them.
+pub(crate) const SPAN: usize = 2 * LANES;
+
 /// What all blocks of a layer have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvShape {
@@ -74,14 +79,95 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    /// Bytes that one block takes for keys and values together.
+    /// Bytes that one block takes for keys and values together. The values of a head take whole lines of 32 elements.
     #[must_use]
     pub const fn block_bytes(&self) -> usize {
-        2 * self.block_elems() * self.kind.bytes()
+        (self.key_lines() + self.value_lines()) * SPAN * self.kind.bytes()
     }
 
-    const fn block_elems(&self) -> usize {
-        self.kv_heads * self.block_len * self.head_dim
+    /// Lines of a block's keys.
+    const fn key_lines(&self) -> usize {
+        self.kv_heads * (self.block_len / SPAN) * self.head_dim
+    }
+
+    /// Lines of a block's values.
+    const fn value_lines(&self) -> usize {
+        self.kv_heads * self.block_len * self.value_width()
+    }
+
+    /// Lines of one position's values at one head.
+    pub(crate) const fn value_width(&self) -> usize {
+        self.head_dim.div_ceil(SPAN)
+    }
+
+    /// Where the keys of a span lie: a line for each element of a head.
+    #[inline(always)]
+    pub(crate) fn keys(&self, block: usize, head: usize, span: usize) -> Range<usize> {
+        let start = ((block * self.kv_heads + head) * (self.block_len / SPAN) + span) * self.head_dim;
+        start..start + self.head_dim
+    }
+
+    /// Where the values of a span lie: [`KvShape::value_width`] lines for each position.
+    #[inline(always)]
+    pub(crate) fn values(&self, block: usize, head: usize, span: usize) -> Range<usize> {
+        let start = ((block * self.kv_heads + head) * self.block_len + span * SPAN) * self.value_width();
+        start..start + SPAN * self.value_width()
+    }
+}
+
+/// 32 elements, of as many positions or of as many columns, in the order that [`Element::place`] tells.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line<E>(pub(crate) [E; SPAN]);
+
+/// How one number is stored.
+pub(crate) trait Element: Copy {
+    const ZERO: Self;
+
+    fn round(value: f32) -> Self;
+    /// Where in its line an element lies.
+    fn place(index: usize) -> usize;
+    /// Elements `16 * HALF..16 * (HALF + 1)` of a line, in order.
+    fn half<S: Simd, const HALF: usize>(simd: S, line: &Line<Self>) -> S::Floats;
+}
+
+impl Element for f32 {
+    const ZERO: f32 = 0.0;
+
+    #[inline(always)]
+    fn round(value: f32) -> f32 {
+        value
+    }
+
+    #[inline(always)]
+    fn place(index: usize) -> usize {
+        index
+    }
+
+    #[inline(always)]
+    fn half<S: Simd, const HALF: usize>(simd: S, line: &Line<f32>) -> S::Floats {
+        simd.load(&line.0.as_chunks().0[HALF])
+    }
+}
+
+/// bf16. Elements `i` and `i + 16` are neighbours: halves of one 32-bit word, so that a shift or a mask widens
+/// sixteen of them in order.
+impl Element for u16 {
+    const ZERO: u16 = 0;
+
+    #[inline(always)]
+    fn round(value: f32) -> u16 {
+        f32_to_bf16(value)
+    }
+
+    #[inline(always)]
+    fn place(index: usize) -> usize {
+        index % LANES * 2 + index / LANES
+    }
+
+    #[inline(always)]
+    fn half<S: Simd, const HALF: usize>(simd: S, line: &Line<u16>) -> S::Floats {
+        if HALF == 0 { simd.even_bf16(&line.0) } else { simd.odd_bf16(&line.0) }
     }
 }
 
@@ -90,14 +176,33 @@ impl KvShape {
 pub struct KvLayer {
     shape: KvShape,
     blocks: usize,
-    store: Store,
+    pub(crate) store: Store,
 }
 
-/// Keys and values, each `[block, kv_head, position in block, head_dim]`.
 #[derive(Debug, Clone)]
-enum Store {
-    F32 { k: Vec<f32>, v: Vec<f32> },
-    Bf16 { k: Vec<u16>, v: Vec<u16> },
+pub(crate) enum Store {
+    F32(Lines<f32>),
+    Bf16(Lines<u16>),
+}
+
+/// Keys and values of all blocks.
+#[derive(Debug, Clone)]
+pub(crate) struct Lines<E> {
+    /// `[block, kv_head, span of the block, head_dim]`, the positions of a span within a line: transposed, so that
+    /// scores need no sum across lanes.
+    pub(crate) k: Vec<Line<E>>,
+    /// `[block, kv_head, position in block, value_width]`, padded with zeros.
+    pub(crate) v: Vec<Line<E>>,
+}
+
+/// Evaluates an expression over the lines of either type.
+macro_rules! each_store {
+    ($store:expr, $lines:ident => $result:expr) => {
+        match $store {
+            Store::F32($lines) => $result,
+            Store::Bf16($lines) => $result,
+        }
+    };
 }
 
 impl KvLayer {
@@ -105,14 +210,14 @@ impl KvLayer {
     #[must_use]
     pub fn new(shape: KvShape, blocks: usize) -> KvLayer {
         assert!(
-            shape.block_len > 0 && shape.block_len.is_multiple_of(32),
-            "KV blocks of {} positions: not a multiple of 32",
+            shape.block_len > 0 && shape.block_len.is_multiple_of(SPAN),
+            "KV blocks of {} positions: not a multiple of {SPAN}",
             shape.block_len
         );
         assert!(shape.kv_heads > 0 && shape.head_dim > 0, "KV blocks without elements");
         let store = match shape.kind {
-            KvType::F32 => Store::F32 { k: Vec::new(), v: Vec::new() },
-            KvType::Bf16 => Store::Bf16 { k: Vec::new(), v: Vec::new() },
+            KvType::F32 => Store::F32(Lines { k: Vec::new(), v: Vec::new() }),
+            KvType::Bf16 => Store::Bf16(Lines { k: Vec::new(), v: Vec::new() }),
         };
         let mut layer = KvLayer { shape, blocks: 0, store };
         layer.resize(blocks);
@@ -133,33 +238,32 @@ impl KvLayer {
 
     /// Makes room for `blocks` in all, so that [`KvLayer::resize`] to as many allocates nothing. Nothing else changes.
     pub fn reserve(&mut self, blocks: usize) -> Result<(), TryReserveError> {
+        fn reserve<T>(lines: &mut Vec<T>, wanted: usize) -> Result<(), TryReserveError> {
+            lines.try_reserve_exact(wanted.saturating_sub(lines.len()))
+        }
         // A number beyond the address space is refused like any other that cannot be had.
-        let elems = blocks.saturating_mul(self.shape.block_elems());
-        fn reserve<T>(store: &mut Vec<T>, elems: usize) -> Result<(), TryReserveError> {
-            store.try_reserve_exact(elems.saturating_sub(store.len()))
-        }
-        match &mut self.store {
-            Store::F32 { k, v } => reserve(k, elems).and_then(|()| reserve(v, elems)),
-            Store::Bf16 { k, v } => reserve(k, elems).and_then(|()| reserve(v, elems)),
-        }
+        let (k, v) = (self.shape.key_lines(), self.shape.value_lines());
+        let (k, v) = (blocks.saturating_mul(k), blocks.saturating_mul(v));
+        each_store!(&mut self.store, lines => reserve(&mut lines.k, k).and_then(|()| reserve(&mut lines.v, v)))
     }
 
     /// Adds zeroed blocks at the end, or drops the last ones.
     pub fn resize(&mut self, blocks: usize) {
-        let Some(elems) = blocks.checked_mul(self.shape.block_elems()) else {
-            panic!("{blocks} KV blocks exceed the address space")
+        let lines = |of_block: usize| {
+            let Some(lines) = blocks.checked_mul(of_block) else {
+                panic!("{blocks} KV blocks exceed the address space")
+            };
+            lines
         };
-        match &mut self.store {
-            Store::F32 { k, v } => {
-                k.resize(elems, 0.0);
-                v.resize(elems, 0.0);
-            }
-            Store::Bf16 { k, v } => {
-                k.resize(elems, 0);
-                v.resize(elems, 0);
-            }
-        }
+        let (k, v) = (lines(self.shape.key_lines()), lines(self.shape.value_lines()));
+        each_store!(&mut self.store, lines => lines.resize(k, v));
         self.blocks = blocks;
+    }
+
+    /// Drops all blocks from `blocks` on and gives their memory back to the system.
+    pub fn shrink(&mut self, blocks: usize) {
+        self.resize(blocks.min(self.blocks));
+        each_store!(&mut self.store, lines => lines.shrink());
     }
 
     /// Stores one position, rounded; `k` and `v` are `[kv_heads * head_dim]`.
@@ -169,86 +273,82 @@ impl KvLayer {
         assert!(block < self.blocks, "KV block {block} of {}", self.blocks);
         assert!(slot < block_len, "KV slot {slot} of {block_len}");
         assert_eq!((k.len(), v.len()), (kv_heads * head_dim, kv_heads * head_dim), "one position of keys and values");
-        for head in 0..kv_heads {
-            let to = ((block * kv_heads + head) * block_len + slot) * head_dim..;
-            let from = head * head_dim..(head + 1) * head_dim;
-            match &mut self.store {
-                Store::F32 { k: keys, v: values } => {
-                    keys[to.clone()][..head_dim].copy_from_slice(&k[from.clone()]);
-                    values[to][..head_dim].copy_from_slice(&v[from]);
-                }
-                Store::Bf16 { k: keys, v: values } => {
-                    round(&k[from.clone()], &mut keys[to.clone()][..head_dim]);
-                    round(&v[from], &mut values[to][..head_dim]);
-                }
-            }
-        }
+        each_store!(&mut self.store, lines => lines.write(self.shape, block, slot, k, v));
     }
 
     /// Copies block `from` over block `to`, for copy-on-write.
     pub fn copy_block(&mut self, from: u32, to: u32) {
+        self.copy_slots(from, to, self.shape.block_len);
+    }
+
+    /// Copies the first `slots` positions of block `from` over those of block `to`, whose other positions stay.
+    pub fn copy_slots(&mut self, from: u32, to: u32, slots: usize) {
         let (from, to) = (from as usize, to as usize);
         assert!(from < self.blocks && to < self.blocks, "KV blocks {from} and {to} of {}", self.blocks);
-        let elems = self.shape.block_elems();
-        let source = from * elems..(from + 1) * elems;
-        match &mut self.store {
-            Store::F32 { k, v } => {
-                k.copy_within(source.clone(), to * elems);
-                v.copy_within(source, to * elems);
+        assert!(slots <= self.shape.block_len, "{slots} KV slots of {}", self.shape.block_len);
+        each_store!(&mut self.store, lines => lines.copy(self.shape, from, to, slots));
+    }
+}
+
+impl<E: Element> Lines<E> {
+    fn resize(&mut self, k: usize, v: usize) {
+        self.k.resize(k, Line([E::ZERO; SPAN]));
+        self.v.resize(v, Line([E::ZERO; SPAN]));
+    }
+
+    fn shrink(&mut self) {
+        self.k.shrink_to_fit();
+        self.v.shrink_to_fit();
+    }
+
+    fn write(&mut self, shape: KvShape, block: usize, slot: usize, k: &[f32], v: &[f32]) {
+        let (span, slot) = (slot / SPAN, slot % SPAN);
+        let (place, width) = (E::place(slot), shape.value_width());
+        let heads = k.chunks_exact(shape.head_dim).zip(v.chunks_exact(shape.head_dim));
+        for (head, (k, v)) in heads.enumerate() {
+            for (line, &k) in self.k[shape.keys(block, head, span)].iter_mut().zip(k) {
+                line.0[place] = E::round(k);
             }
-            Store::Bf16 { k, v } => {
-                k.copy_within(source.clone(), to * elems);
-                v.copy_within(source, to * elems);
+            let lines = &mut self.v[shape.values(block, head, span)][slot * width..][..width];
+            let (whole, rest) = v.as_chunks::<SPAN>();
+            for (line, v) in lines.iter_mut().zip(whole) {
+                store(v, line);
+            }
+            if let Some(line) = lines.get_mut(whole.len()) {
+                let mut padded = [0.0; SPAN];
+                padded[..rest.len()].copy_from_slice(rest);
+                store(&padded, line);
             }
         }
     }
 
-    /// One block of one head as floats, `[block_len, stride]`, keys and values: the storage itself
-    /// if it has that form, else a copy of the first `slots` positions in `scratch`. `stride` is
-    /// `head_dim` rounded up to whole vectors, padded with zeros.
-    #[inline(always)]
-    pub(crate) fn head<'a>(
-        &'a self,
-        block: usize,
-        head: usize,
-        slots: usize,
-        stride: usize,
-        scratch: &'a mut [f32],
-    ) -> (&'a [f32], &'a [f32]) {
-        let KvShape { kv_heads, head_dim, block_len, .. } = self.shape;
-        let elems = block_len * head_dim;
-        let source = (block * kv_heads + head) * elems..(block * kv_heads + head + 1) * elems;
-        let (to_k, to_v) = scratch.split_at_mut(scratch.len() / 2);
-        match &self.store {
-            Store::F32 { k, v } if stride == head_dim => (&k[source.clone()], &v[source]),
-            Store::F32 { k, v } => {
-                for (from, to) in [(&k[source.clone()], &mut *to_k), (&v[source], &mut *to_v)] {
-                    let rows = from.chunks_exact(head_dim).zip(to.chunks_exact_mut(stride));
-                    for (from, to) in rows.take(slots) {
-                        to[..head_dim].copy_from_slice(from);
-                        to[head_dim..].fill(0.0);
-                    }
-                }
-                (to_k, to_v)
-            }
-            Store::Bf16 { k, v } => {
-                for (from, to) in [(&k[source.clone()], &mut *to_k), (&v[source], &mut *to_v)] {
-                    let rows = from.chunks_exact(head_dim).zip(to.chunks_exact_mut(stride));
-                    for (from, to) in rows.take(slots) {
-                        for (to, &from) in to.iter_mut().zip(from) {
-                            *to = bf16_to_f32(from);
+    fn copy(&mut self, shape: KvShape, from: usize, to: usize, slots: usize) {
+        let width = shape.value_width();
+        for head in 0..shape.kv_heads {
+            for span in 0..slots.div_ceil(SPAN) {
+                let slots = SPAN.min(slots - span * SPAN);
+                let (source, target) = (shape.keys(from, head, span), shape.keys(to, head, span));
+                if slots == SPAN {
+                    self.k.copy_within(source, target.start);
+                } else {
+                    for (source, target) in source.zip(target) {
+                        let (source, target) = (self.k[source], &mut self.k[target]);
+                        for place in (0..slots).map(E::place) {
+                            target.0[place] = source.0[place];
                         }
-                        to[head_dim..].fill(0.0);
                     }
                 }
-                (to_k, to_v)
+                let (source, target) = (shape.values(from, head, span).start, shape.values(to, head, span).start);
+                self.v.copy_within(source..source + slots * width, target);
             }
         }
     }
 }
 
-fn round(from: &[f32], to: &mut [u16]) {
-    for (to, &from) in to.iter_mut().zip(from) {
-        *to = f32_to_bf16(from);
+/// Rounds 32 numbers into their places.
+#[inline(always)]
+fn store<E: Element>(from: &[f32; SPAN], to: &mut Line<E>) {
+    for (index, &value) in from.iter().enumerate() {
+        to.0[E::place(index)] = E::round(value);
     }
 }

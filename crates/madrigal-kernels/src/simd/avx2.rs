@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::{BLOCK, LANES, Op, Simd};
+use crate::exp::BIAS;
 
 /// Proof that the processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -37,12 +38,14 @@ impl Avx2 {
 
 /// Applies a 256-bit operation to both halves.
 macro_rules! halves {
-    ($operation:ident, $($arg:expr),+) => {
+    ($operation:path, $($arg:expr),+) => {
         avx2! { [$operation($($arg[0]),+), $operation($($arg[1]),+)] }
     };
 }
 
 impl Simd for Avx2 {
+    const MANY_REGISTERS: bool = false;
+
     type Floats = [__m256; 2];
     type Bytes = [__m256i; 2];
 
@@ -72,6 +75,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn sub(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        halves!(_mm256_sub_ps, a, b)
+    }
+
+    #[inline(always)]
     fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         halves!(_mm256_mul_ps, a, b)
     }
@@ -82,12 +90,51 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn max(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        halves!(_mm256_max_ps, a, b)
+    }
+
+    #[inline(always)]
+    fn min(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        halves!(_mm256_min_ps, a, b)
+    }
+
+    #[inline(always)]
+    fn if_less(self, a: [__m256; 2], b: [__m256; 2], then: [__m256; 2], otherwise: [__m256; 2]) -> [__m256; 2] {
+        let less = halves!(_mm256_cmp_ps::<_CMP_LT_OQ>, a, b);
+        halves!(_mm256_blendv_ps, otherwise, then, less)
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, shifted: [__m256; 2]) -> [__m256; 2] {
+        avx2! {
+            let bias = _mm256_set1_epi32(BIAS);
+            let low = _mm256_add_epi32(_mm256_castps_si256(shifted[0]), bias);
+            let high = _mm256_add_epi32(_mm256_castps_si256(shifted[1]), bias);
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(high)),
+            ]
+        }
+    }
+
+    #[inline(always)]
     fn sum(self, value: [__m256; 2]) -> f32 {
         avx2! {
             let eight = _mm256_add_ps(value[0], value[1]);
             let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, value: [__m256; 2]) -> f32 {
+        avx2! {
+            let eight = _mm256_max_ps(value[0], value[1]);
+            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
         }
     }
 
@@ -112,6 +159,29 @@ impl Simd for Avx2 {
             [
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn even_bf16(self, line: &[u16; 2 * LANES]) -> [__m256; 2] {
+        let (low, high) = (line.as_ptr(), line[LANES..].as_ptr());
+        avx2! {
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_loadu_si256(low.cast()))),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_loadu_si256(high.cast()))),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn odd_bf16(self, line: &[u16; 2 * LANES]) -> [__m256; 2] {
+        let (low, high) = (line.as_ptr(), line[LANES..].as_ptr());
+        avx2! {
+            let odd = _mm256_set1_epi32(0xffff_0000u32 as i32);
+            [
+                _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(low.cast()), odd)),
+                _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(high.cast()), odd)),
             ]
         }
     }

@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::{BLOCK, LANES, Op, Simd};
+use crate::exp::BIAS;
 
 /// Proof that the processor has AVX-512 F, BW, VL, DQ and VNNI, and with them AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -42,6 +43,8 @@ impl Avx512 {
 }
 
 impl Simd for Avx512 {
+    const MANY_REGISTERS: bool = true;
+
     type Floats = __m512;
     type Bytes = __m512i;
 
@@ -66,6 +69,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        avx512! { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
         avx512! { _mm512_mul_ps(a, b) }
     }
@@ -76,12 +84,45 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        avx512! { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        avx512! { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn if_less(self, a: __m512, b: __m512, then: __m512, otherwise: __m512) -> __m512 {
+        avx512! { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), otherwise, then) }
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, shifted: __m512) -> __m512 {
+        avx512! {
+            let biased = _mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(BIAS));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+    }
+
+    #[inline(always)]
     fn sum(self, value: __m512) -> f32 {
         avx512! {
             let eight = _mm256_add_ps(_mm512_castps512_ps256(value), _mm512_extractf32x8_ps::<1>(value));
             let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, value: __m512) -> f32 {
+        avx512! {
+            let eight = _mm256_max_ps(_mm512_castps512_ps256(value), _mm512_extractf32x8_ps::<1>(value));
+            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
         }
     }
 
@@ -100,6 +141,19 @@ impl Simd for Avx512 {
         avx512! {
             let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
+    fn even_bf16(self, line: &[u16; 2 * LANES]) -> __m512 {
+        avx512! { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_loadu_si512(line.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn odd_bf16(self, line: &[u16; 2 * LANES]) -> __m512 {
+        avx512! {
+            let odd = _mm512_set1_epi32(0xffff_0000u32 as i32);
+            _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(line.as_ptr().cast()), odd))
         }
     }
 

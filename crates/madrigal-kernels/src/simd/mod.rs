@@ -22,6 +22,9 @@ pub(crate) const BLOCK: usize = 32;
 /// The vector operations of one instruction set. A value of the type proves that the processor
 /// has it.
 pub(crate) trait Simd: Copy {
+    /// Whether there are registers for about thirty `Floats`; else for eight or fewer.
+    const MANY_REGISTERS: bool;
+
     /// Sixteen floats.
     type Floats: Copy;
     /// 32 weights of 8 bits.
@@ -31,11 +34,22 @@ pub(crate) trait Simd: Copy {
     fn load(self, from: &[f32; LANES]) -> Self::Floats;
     fn store(self, value: Self::Floats, to: &mut [f32; LANES]);
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a * b + c`, fused or not: fixed per instruction set.
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// `if a > b { a } else { b }`, so `b` where one of them is NaN.
+    fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `if a < b { a } else { b }`, so `b` where one of them is NaN.
+    fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `if a < b { then } else { otherwise }`.
+    fn if_less(self, a: Self::Floats, b: Self::Floats, then: Self::Floats, otherwise: Self::Floats) -> Self::Floats;
+    /// `2^n` from the bits of `1.5 * 2^23 + n`, for `-126 <= n <= 127`.
+    fn power_of_two(self, shifted: Self::Floats) -> Self::Floats;
     /// The sum of the lanes, added in the same order by all instruction sets.
     fn sum(self, value: Self::Floats) -> f32;
+    /// The largest lane; none is NaN.
+    fn largest(self, value: Self::Floats) -> f32;
 
     /// Sixteen little-endian f32.
     fn load_f32(self, from: &[u8; 4 * LANES]) -> Self::Floats;
@@ -43,6 +57,10 @@ pub(crate) trait Simd: Copy {
     fn load_f16(self, from: &[u8; 2 * LANES]) -> Self::Floats;
     /// Sixteen little-endian bf16, widened.
     fn load_bf16(self, from: &[u8; 2 * LANES]) -> Self::Floats;
+    /// The elements of a line with even indices as bf16, widened.
+    fn even_bf16(self, line: &[u16; 2 * LANES]) -> Self::Floats;
+    /// The elements of a line with odd indices as bf16, widened.
+    fn odd_bf16(self, line: &[u16; 2 * LANES]) -> Self::Floats;
     /// One f16, widened, in all lanes.
     fn splat_f16(self, bits: u16) -> Self::Floats;
     /// Asks for the memory around an address that will be read soon; the address may be invalid.

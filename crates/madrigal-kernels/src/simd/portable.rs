@@ -1,12 +1,26 @@
 //! The vector operations in plain Rust. Products and sums are rounded separately.
 
 use super::{BLOCK, LANES, Simd};
+use crate::exp::power_of_two;
 use crate::float16::{bf16_to_f32, f16_to_f32};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
+/// Applies an expression to the lanes of two vectors.
+macro_rules! lanes {
+    ($a:ident, $b:ident => $result:expr) => {{
+        let mut out = [0.0; LANES];
+        for ((out, $a), $b) in out.iter_mut().zip($a).zip($b) {
+            *out = $result;
+        }
+        out
+    }};
+}
+
 impl Simd for Portable {
+    const MANY_REGISTERS: bool = false;
+
     type Floats = [f32; LANES];
     type Bytes = [i8; BLOCK];
 
@@ -26,19 +40,18 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn add(self, mut a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
-        for (a, b) in a.iter_mut().zip(b) {
-            *a += b;
-        }
-        a
+    fn add(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        lanes!(a, b => a + b)
     }
 
     #[inline(always)]
-    fn mul(self, mut a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
-        for (a, b) in a.iter_mut().zip(b) {
-            *a *= b;
-        }
-        a
+    fn sub(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        lanes!(a, b => a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        lanes!(a, b => a * b)
     }
 
     #[inline(always)]
@@ -50,12 +63,46 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn max(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        lanes!(a, b => if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn min(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        lanes!(a, b => if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn if_less(
+        self,
+        a: [f32; LANES],
+        b: [f32; LANES],
+        then: [f32; LANES],
+        mut otherwise: [f32; LANES],
+    ) -> [f32; LANES] {
+        for (((out, then), a), b) in otherwise.iter_mut().zip(then).zip(a).zip(b) {
+            *out = if a < b { then } else { *out };
+        }
+        otherwise
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, shifted: [f32; LANES]) -> [f32; LANES] {
+        shifted.map(power_of_two)
+    }
+
+    #[inline(always)]
     fn sum(self, all: [f32; LANES]) -> f32 {
         let mut v = [0.0; LANES / 2];
         for (i, v) in v.iter_mut().enumerate() {
             *v = all[i] + all[i + LANES / 2];
         }
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+
+    #[inline(always)]
+    fn largest(self, all: [f32; LANES]) -> f32 {
+        all.into_iter().fold(f32::NEG_INFINITY, |largest, x| if x > largest { x } else { largest })
     }
 
     #[inline(always)]
@@ -81,6 +128,24 @@ impl Simd for Portable {
         let mut out = [0.0; LANES];
         for (out, raw) in out.iter_mut().zip(from.as_chunks().0) {
             *out = bf16_to_f32(u16::from_le_bytes(*raw));
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn even_bf16(self, line: &[u16; 2 * LANES]) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        for (out, &[even, _]) in out.iter_mut().zip(line.as_chunks().0) {
+            *out = bf16_to_f32(even);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn odd_bf16(self, line: &[u16; 2 * LANES]) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        for (out, &[_, odd]) in out.iter_mut().zip(line.as_chunks().0) {
+            *out = bf16_to_f32(odd);
         }
         out
     }

@@ -140,7 +140,8 @@ fn agrees_with_f64() {
 #[test]
 fn copied_blocks_and_growth_keep_values() {
     let shape = KvShape { kind: KvType::Bf16, kv_heads: 2, head_dim: 16, block_len: 32 };
-    assert_eq!(shape.block_bytes(), 2 * 2 * 16 * 32 * 2);
+    // Values take whole lines of 32 elements.
+    assert_eq!(shape.block_bytes(), 2 * (16 + 32) * 32 * 2);
     let world = World::random(shape, 4, &[45], false, &mut Numbers(9));
     let mut layer = world.layer(None);
     let kernels = Kernels::new(Isa::detect(), 1).unwrap();

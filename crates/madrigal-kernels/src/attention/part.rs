@@ -1,0 +1,236 @@
+//! Some rows at the query heads of one key head: which blocks they share, and what becomes of their states.
+//!
+//! Owns the walk over positions; the arithmetic is `tile`'s and `state`'s.
+
+use std::ops::Range;
+
+use super::tile::{QUERIES, Tile};
+use super::{AttentionJob, AttentionRow, Plan, ROWS, STRIP, state};
+use crate::disjoint::Disjoint;
+use crate::kv::{Element, Line, Lines, SPAN, Store};
+use crate::simd::{LANES, Op, Simd};
+
+/// At most [`ROWS`] rows at one key head.
+pub(super) struct Part<'a> {
+    pub(super) job: &'a AttentionJob<'a>,
+    pub(super) plan: &'a Plan,
+    /// Of the job.
+    pub(super) rows: Range<usize>,
+    pub(super) kv_head: usize,
+}
+
+impl<'a> Part<'a> {
+    fn rows(&self) -> &'a [AttentionRow<'a>] {
+        &self.job.rows[self.rows.clone()]
+    }
+
+    /// Attends to one strip; `states` holds one state for each row and query head, in that order.
+    #[inline(always)]
+    fn strip<S: Simd>(&self, simd: S, strip: usize, states: &mut [[f32; LANES]]) {
+        for state in states.chunks_exact_mut(self.plan.state) {
+            state::begin(state, None);
+        }
+        match &self.job.kv.store {
+            Store::F32(lines) => self.spans(simd, lines, strip, states),
+            Store::Bf16(lines) => self.spans(simd, lines, strip, states),
+        }
+    }
+
+    #[inline(always)]
+    fn spans<S: Simd, E: Element>(&self, simd: S, lines: &Lines<E>, strip: usize, states: &mut [[f32; LANES]]) {
+        let rows = self.rows();
+        let mut first = (strip + 1) * STRIP;
+        let mut end = strip * STRIP;
+        for row in rows {
+            first = first.min(row.start().max(strip * STRIP));
+            end = end.max((row.position + 1).min((strip + 1) * STRIP));
+        }
+        for span in first / SPAN..end.div_ceil(SPAN) {
+            let mut open = 0u32;
+            for (index, row) in rows.iter().enumerate() {
+                open |= u32::from(!row.sees(span * SPAN, SPAN).is_empty()) << index;
+            }
+            // Rows whose tables have the same block here read it together.
+            while open != 0 {
+                let index = open.trailing_zeros() as usize;
+                let spans = self.job.kv.shape().block_len / SPAN;
+                let block = rows[index].blocks[span / spans];
+                let mut sharing = [0; ROWS];
+                let mut count = 0;
+                for (index, row) in rows.iter().enumerate().skip(index) {
+                    if open & 1 << index != 0 && row.blocks[span / spans] == block {
+                        open &= !(1 << index);
+                        sharing[count] = index;
+                        count += 1;
+                    }
+                }
+                self.block(simd, lines, span, &sharing[..count], states);
+            }
+        }
+    }
+
+    /// One step for the rows in `sharing`, which have the same block at `span`.
+    #[inline(always)]
+    fn block<S: Simd, E: Element>(
+        &self,
+        simd: S,
+        lines: &Lines<E>,
+        span: usize,
+        sharing: &[usize],
+        states: &mut [[f32; LANES]],
+    ) {
+        let (rows, shape, group) = (self.rows(), self.job.kv.shape(), self.plan.group);
+        let spans = shape.block_len / SPAN;
+        let place = |span: usize| {
+            let block = *rows[sharing[0]].blocks.get(span / spans)? as usize;
+            Some((shape.keys(block, self.kv_head, span % spans), shape.values(block, self.kv_head, span % spans)))
+        };
+        let Some((keys, values)) = place(span) else { return };
+        // The first row's next block is fetched while this one is worked on.
+        let (next_keys, next_values) = place(span + 1).unwrap_or((keys.clone(), values.clone()));
+        let mut tile = Tile {
+            keys: &lines.k[keys.clone()],
+            values: &lines.v[values.clone()],
+            keys_ahead: distance::<E>(keys.start, next_keys.start),
+            values_ahead: distance::<E>(values.start, next_values.start),
+            width: shape.value_width(),
+            scale: self.job.scale,
+            queries: [&[]; QUERIES],
+            sees: [(0, 0); QUERIES],
+            states: [0; QUERIES],
+        };
+        let count = sharing.len() * group;
+        let mut first = 0;
+        while first < count {
+            let queries = QUERIES.min(count - first);
+            for q in 0..queries {
+                let (index, g) = (sharing[(first + q) / group], (first + q) % group);
+                let head = self.kv_head * group + g;
+                let sees = rows[index].sees(span * SPAN, SPAN);
+                tile.queries[q] = &rows[index].q[head * shape.head_dim..][..shape.head_dim];
+                tile.sees[q] = (sees.start, sees.end);
+                tile.states[q] = (index * group + g) * self.plan.state;
+            }
+            match queries {
+                1 => tile.step::<S, 1>(simd, states),
+                2 => tile.step::<S, 2>(simd, states),
+                3 => tile.step::<S, 3>(simd, states),
+                _ => tile.step::<S, QUERIES>(simd, states),
+            }
+            (tile.keys_ahead, tile.values_ahead) = (0, 0);
+            first += queries;
+        }
+    }
+}
+
+/// Bytes from one line to another.
+#[inline(always)]
+fn distance<E>(from: usize, to: usize) -> usize {
+    to.wrapping_sub(from).wrapping_mul(size_of::<Line<E>>())
+}
+
+/// A part from the first strip to the result.
+pub(super) struct Whole<'a> {
+    pub(super) part: Part<'a>,
+    /// Two states for each query.
+    pub(super) scratch: &'a mut [[f32; LANES]],
+    pub(super) out: &'a Disjoint<'a, f32>,
+}
+
+impl Op for Whole<'_> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let Part { job, plan, kv_head, .. } = self.part;
+        let rows = self.part.rows();
+        let (strip_states, states) = self.scratch.split_at_mut(self.scratch.len() / 2);
+        let first_head = kv_head * plan.group;
+        for (query, state) in states.chunks_exact_mut(plan.state).enumerate() {
+            state::begin(state, job.sinks.map(|sinks| sinks[first_head + query % plan.group]));
+        }
+        for strip in plan.strips.clone() {
+            if rows.iter().all(|row| row.sees(strip * STRIP, STRIP).is_empty()) {
+                continue;
+            }
+            self.part.strip(simd, strip, strip_states);
+            let pairs = states.chunks_exact_mut(plan.state).zip(strip_states.chunks_exact(plan.state));
+            for (query, (state, later)) in pairs.enumerate() {
+                if !rows[query / plan.group].sees(strip * STRIP, STRIP).is_empty() {
+                    state::merge(simd, state, later);
+                }
+            }
+        }
+        for (query, state) in states.chunks_exact(plan.state).enumerate() {
+            let row = self.part.rows.start + query / plan.group;
+            let out = output(job, row, first_head + query % plan.group, self.out);
+            state::finish(simd, state, out);
+        }
+    }
+}
+
+/// A part at one strip, its states to be merged by [`Merge`].
+pub(super) struct Strip<'a> {
+    pub(super) part: Part<'a>,
+    /// Counted from the plan's first.
+    pub(super) strip: usize,
+    /// `[strips, kv_heads, rows, group]` states.
+    pub(super) partials: &'a Disjoint<'a, [f32; LANES]>,
+}
+
+/// Where in the partial states that of one query is.
+fn partial(job: &AttentionJob<'_>, plan: &Plan, strip: usize, row: usize, head: usize) -> usize {
+    let kv_heads = job.heads / plan.group;
+    let (kv_head, g) = (head / plan.group, head % plan.group);
+    (((strip * kv_heads + kv_head) * job.rows.len() + row) * plan.group + g) * plan.state
+}
+
+#[expect(unsafe_code, reason = "strips of one part lie apart in the partial states")]
+impl Op for Strip<'_> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let Part { job, plan, kv_head, .. } = self.part;
+        let start = partial(job, plan, self.strip, self.part.rows.start, kv_head * plan.group);
+        // SAFETY: these are the states of the part's rows and heads at this strip; every part and strip is one unit.
+        let states = unsafe { self.partials.slice(start..start + self.part.rows.len() * plan.group * plan.state) };
+        self.part.strip(simd, plan.strips.start + self.strip, states);
+    }
+}
+
+/// The strips of one query, merged in order.
+pub(super) struct Merge<'a> {
+    pub(super) job: &'a AttentionJob<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) row: usize,
+    pub(super) head: usize,
+    pub(super) partials: &'a Disjoint<'a, [f32; LANES]>,
+    /// One state.
+    pub(super) scratch: &'a mut [[f32; LANES]],
+    pub(super) out: &'a Disjoint<'a, f32>,
+}
+
+#[expect(unsafe_code, reason = "queries lie apart in the partial states")]
+impl Op for Merge<'_> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let Merge { job, plan, row, head, .. } = self;
+        state::begin(self.scratch, job.sinks.map(|sinks| sinks[head]));
+        for strip in 0..plan.strips.len() {
+            if !job.rows[row].sees((plan.strips.start + strip) * STRIP, STRIP).is_empty() {
+                let start = partial(job, plan, strip, row, head);
+                // SAFETY: nothing but this unit touches the states of this row and head; they are borrowed one by one.
+                let later = unsafe { self.partials.slice(start..start + plan.state) };
+                state::merge(simd, self.scratch, later);
+            }
+        }
+        state::finish(simd, self.scratch, output(job, row, head, self.out));
+    }
+}
+
+/// Where the result of one row and query head goes.
+#[inline(always)]
+#[expect(unsafe_code, reason = "parts write one output in strides")]
+fn output<'a>(job: &AttentionJob<'_>, row: usize, head: usize, out: &'a Disjoint<'a, f32>) -> &'a mut [f32] {
+    let head_dim = job.kv.shape().head_dim;
+    let start = (row * job.heads + head) * head_dim;
+    // SAFETY: only one unit finishes this row and head, and it holds one output at a time.
+    unsafe { out.slice(start..start + head_dim) }
+}

@@ -1,0 +1,280 @@
+//! One step of the online softmax for a few queries over one span of 32 positions (Milakov and Gimelshein,
+//! arXiv 1805.02867).
+//!
+//! Owns the arithmetic of a step. Which queries are taken together never changes a bit of their results: each has its
+//! own chain of operations, and nothing from positions that it does not see enters it.
+#![expect(clippy::needless_range_loop, reason = "tiles are indexed in two or three dimensions")]
+
+use super::state::{LARGEST, SUMS, TOTAL};
+use crate::exp::exp_lanes;
+use crate::kv::{Element, Line, SPAN};
+use crate::simd::{LANES, Simd};
+
+/// The most queries of a tile.
+pub(super) const QUERIES: usize = 4;
+
+/// Queries at one head that see (parts of) the same span.
+pub(super) struct Tile<'a, E> {
+    /// A line for each element of the head.
+    pub(super) keys: &'a [Line<E>],
+    /// `width` lines for each position.
+    pub(super) values: &'a [Line<E>],
+    pub(super) width: usize,
+    /// Bytes from here to where the next keys and values lie, which are prefetched.
+    pub(super) keys_ahead: usize,
+    pub(super) values_ahead: usize,
+    pub(super) scale: f32,
+    /// A head each.
+    pub(super) queries: [&'a [f32]; QUERIES],
+    /// The slots `.0...1` are attended to; never none.
+    pub(super) sees: [(usize, usize); QUERIES],
+    /// Where the queries' states begin.
+    pub(super) states: [usize; QUERIES],
+}
+
+/// Scores, then weights, of one query: lower and upper half of the span.
+type Weights = [[f32; LANES]; 2];
+
+impl<E: Element> Tile<'_, E> {
+    /// A step for the first `Q` queries.
+    #[inline(always)]
+    pub(super) fn step<S: Simd, const Q: usize>(&self, simd: S, states: &mut [[f32; LANES]]) {
+        let mut weights = [[[0.0; LANES]; 2]; Q];
+        if S::MANY_REGISTERS {
+            self.scores::<S, Q, 0, 2>(simd, 0, &mut weights);
+        } else {
+            let mut q = 0;
+            while q + 2 <= Q {
+                self.scores::<S, 2, 0, 1>(simd, q, &mut weights);
+                self.scores::<S, 2, 1, 1>(simd, q, &mut weights);
+                q += 2;
+            }
+            if q < Q {
+                self.scores::<S, 1, 0, 1>(simd, q, &mut weights);
+                self.scores::<S, 1, 1, 1>(simd, q, &mut weights);
+            }
+        }
+        let mut corrections = self.weigh(simd, &mut weights, states);
+
+        let (mut low, mut high) = (0, SPAN);
+        for &(l, h) in &self.sees[..Q] {
+            low = low.max(l);
+            high = high.min(h);
+        }
+        if low >= high {
+            (low, high) = (SPAN, SPAN);
+        }
+        // Slots before those that all see, these, and those after them.
+        for q in 0..Q {
+            let (l, h) = (self.sees[q].0, self.sees[q].1.min(low));
+            if l < h {
+                self.accumulate_all::<S, 1>(simd, q, (l, h), &weights, &mut corrections, states);
+            }
+        }
+        if low < high {
+            if S::MANY_REGISTERS {
+                self.accumulate_all::<S, Q>(simd, 0, (low, high), &weights, &mut corrections, states);
+            } else {
+                let mut q = 0;
+                while q + 2 <= Q {
+                    self.accumulate_all::<S, 2>(simd, q, (low, high), &weights, &mut corrections, states);
+                    q += 2;
+                }
+                if q < Q {
+                    self.accumulate_all::<S, 1>(simd, q, (low, high), &weights, &mut corrections, states);
+                }
+            }
+        }
+        for q in 0..Q {
+            let (l, h) = (self.sees[q].0.max(high), self.sees[q].1);
+            if l < h {
+                self.accumulate_all::<S, 1>(simd, q, (l, h), &weights, &mut corrections, states);
+            }
+        }
+    }
+
+    /// `scale * q · k` for queries `first..first + Q` and halves `HALF..HALF + H` of the span.
+    #[inline(always)]
+    fn scores<S: Simd, const Q: usize, const HALF: usize, const H: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        weights: &mut [Weights],
+    ) {
+        let (pairs, last) = self.keys.as_chunks::<2>();
+        let mut queries = [&[][..]; Q];
+        for q in 0..Q {
+            queries[q] = &self.queries[first + q].as_chunks::<2>().0[..pairs.len()];
+        }
+        let mut even = [[simd.splat(0.0); H]; Q];
+        let mut odd = even;
+        for (d, pair) in pairs.iter().enumerate() {
+            let mut keys = [[simd.splat(0.0); H]; 2];
+            for (keys, line) in keys.iter_mut().zip(pair) {
+                simd.prefetch((&raw const *line).cast::<u8>().wrapping_add(self.keys_ahead));
+                *keys = halves::<S, E, HALF, H>(simd, line);
+            }
+            for q in 0..Q {
+                let [a, b] = queries[q][d];
+                let (a, b) = (simd.splat(a), simd.splat(b));
+                for h in 0..H {
+                    even[q][h] = simd.mul_add(keys[0][h], a, even[q][h]);
+                    odd[q][h] = simd.mul_add(keys[1][h], b, odd[q][h]);
+                }
+            }
+        }
+        if let [line] = last {
+            let key = halves::<S, E, HALF, H>(simd, line);
+            for q in 0..Q {
+                let query = simd.splat(self.queries[first + q][self.keys.len() - 1]);
+                for h in 0..H {
+                    even[q][h] = simd.mul_add(key[h], query, even[q][h]);
+                }
+            }
+        }
+        let scale = simd.splat(self.scale);
+        for q in 0..Q {
+            for h in 0..H {
+                let score = simd.mul(simd.add(even[q][h], odd[q][h]), scale);
+                simd.store(score, &mut weights[first + q][HALF + h]);
+            }
+        }
+    }
+
+    /// Turns scores into weights `e^(score - largest)`, 0 for slots that are not seen, and returns what earlier sums
+    /// must be multiplied with.
+    #[inline(always)]
+    fn weigh<S: Simd, const Q: usize>(
+        &self,
+        simd: S,
+        weights: &mut [Weights; Q],
+        states: &mut [[f32; LANES]],
+    ) -> [f32; LANES] {
+        let lowest = simd.splat(f32::NEG_INFINITY);
+        let mut corrections = [0.0; LANES];
+        for q in 0..Q {
+            let (low, high) = self.sees[q];
+            if high - low < SPAN {
+                let scores = weights[q].as_flattened_mut();
+                scores[..low].fill(f32::NEG_INFINITY);
+                scores[high..].fill(f32::NEG_INFINITY);
+            }
+            let scores = [simd.load(&weights[q][0]), simd.load(&weights[q][1])];
+            // A score that is NaN is none of the largest; its weight is NaN and shows.
+            let largest = simd.largest(simd.max(scores[0], simd.max(scores[1], lowest)));
+            let state = &mut states[self.states[q] + LARGEST][0];
+            let old = *state;
+            let largest = if largest > old { largest } else { old };
+            *state = largest;
+            corrections[q] = old - largest;
+            for h in 0..2 {
+                let weight = exp_lanes(simd, simd.sub(scores[h], simd.splat(largest)));
+                simd.store(weight, &mut weights[q][h]);
+            }
+        }
+        let scaled = exp_lanes(simd, simd.load(&corrections));
+        simd.store(scaled, &mut corrections);
+        for q in 0..Q {
+            let sum = simd.add(simd.load(&weights[q][0]), simd.load(&weights[q][1]));
+            let total = &mut states[self.states[q] + TOTAL];
+            simd.store(simd.mul_add(simd.load(total), simd.splat(corrections[q]), sum), total);
+        }
+        corrections
+    }
+
+    /// `sums = sums * correction + weights · v` over slots for queries `first..first + Q`; their corrections are done
+    /// with thereafter.
+    #[inline(always)]
+    fn accumulate_all<S: Simd, const Q: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        slots: (usize, usize),
+        weights: &[Weights],
+        corrections: &mut [f32; LANES],
+        states: &mut [[f32; LANES]],
+    ) {
+        let mut line = 0;
+        if S::MANY_REGISTERS && Q <= 2 {
+            while line + 4 <= self.width {
+                self.accumulate::<S, Q, 4>(simd, first, line, slots, weights, corrections, states);
+                line += 4;
+            }
+        }
+        if S::MANY_REGISTERS {
+            while line + 2 <= self.width {
+                self.accumulate::<S, Q, 2>(simd, first, line, slots, weights, corrections, states);
+                line += 2;
+            }
+        }
+        while line < self.width {
+            self.accumulate::<S, Q, 1>(simd, first, line, slots, weights, corrections, states);
+            line += 1;
+        }
+        corrections[first..first + Q].fill(1.0);
+    }
+
+    /// [`Tile::accumulate_all`] for lines `line..line + L` of the values.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "inlined into its one caller")]
+    fn accumulate<S: Simd, const Q: usize, const L: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        line: usize,
+        slots: (usize, usize),
+        weights: &[Weights],
+        corrections: &[f32; LANES],
+        states: &mut [[f32; LANES]],
+    ) {
+        let mut sums = [[[simd.splat(0.0); 2]; L]; Q];
+        for q in 0..Q {
+            let correction = simd.splat(corrections[first + q]);
+            let from = &states[self.states[first + q] + SUMS + 2 * line..][..2 * L];
+            for l in 0..L {
+                for h in 0..2 {
+                    sums[q][l][h] = simd.mul(simd.load(&from[2 * l + h]), correction);
+                }
+            }
+        }
+        let mut slot_weights = [&[][..]; Q];
+        for q in 0..Q {
+            slot_weights[q] = &weights[first + q].as_flattened()[slots.0..slots.1];
+        }
+        let lines = self.values[slots.0 * self.width..slots.1 * self.width].chunks_exact(self.width);
+        for (slot, lines) in lines.enumerate().take(slots.1 - slots.0) {
+            let lines = &lines[line..line + L];
+            let mut values = [[simd.splat(0.0); 2]; L];
+            for l in 0..L {
+                simd.prefetch((&raw const lines[l]).cast::<u8>().wrapping_add(self.values_ahead));
+                values[l] = halves::<S, E, 0, 2>(simd, &lines[l]);
+            }
+            for q in 0..Q {
+                let weight = simd.splat(slot_weights[q][slot]);
+                for l in 0..L {
+                    for h in 0..2 {
+                        sums[q][l][h] = simd.mul_add(values[l][h], weight, sums[q][l][h]);
+                    }
+                }
+            }
+        }
+        for q in 0..Q {
+            let to = &mut states[self.states[first + q] + SUMS + 2 * line..][..2 * L];
+            for l in 0..L {
+                for h in 0..2 {
+                    simd.store(sums[q][l][h], &mut to[2 * l + h]);
+                }
+            }
+        }
+    }
+}
+
+/// Halves `HALF..HALF + H` of a line.
+#[inline(always)]
+fn halves<S: Simd, E: Element, const HALF: usize, const H: usize>(simd: S, line: &Line<E>) -> [S::Floats; H] {
+    let mut out = [simd.splat(0.0); H];
+    for h in 0..H {
+        out[h] = if HALF + h == 0 { E::half::<S, 0>(simd, line) } else { E::half::<S, 1>(simd, line) };
+    }
+    out
+}
