@@ -12,7 +12,7 @@ mod tile;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use self::part::{Merge, Part, Strip, Whole};
+use self::part::{Part, merge_strips};
 use crate::disjoint::Disjoint;
 use crate::simd::LANES;
 use crate::{Kernels, KvLayer, KvShape};
@@ -83,7 +83,7 @@ impl Kernels {
                 let rows = start..job.rows.len().min(start + plan.rows);
                 let scratch = &mut *lock(&scratch[lane]);
                 let scratch = vectors(scratch, 2 * rows.len() * plan.group * plan.state);
-                dispatch.run(Whole { part: Part { job, plan, rows, kv_head }, scratch, out });
+                Part { dispatch, job, plan, rows, kv_head }.whole(scratch, out);
             });
             return;
         }
@@ -95,12 +95,12 @@ impl Kernels {
             let (strip, unit) = (unit % strips, unit / strips);
             let (start, kv_head) = (unit / kv_heads * plan.rows, unit % kv_heads);
             let rows = start..job.rows.len().min(start + plan.rows);
-            dispatch.run(Strip { part: Part { job, plan, rows, kv_head }, strip, partials });
+            Part { dispatch, job, plan, rows, kv_head }.partial(strip, partials);
         });
         self.pool.run(job.rows.len() * heads, &|lane, unit| {
             let scratch = &mut *lock(&scratch[lane]);
             let scratch = vectors(scratch, plan.state);
-            dispatch.run(Merge { job, plan, row: unit / heads, head: unit % heads, partials, scratch, out });
+            merge_strips(dispatch, job, plan, (unit / heads, unit % heads), partials, scratch, out);
         });
     }
 }

@@ -306,18 +306,17 @@ impl<E: Element> Lines<E> {
         let (place, width) = (E::place(slot), shape.value_width());
         let heads = k.chunks_exact(shape.head_dim).zip(v.chunks_exact(shape.head_dim));
         for (head, (k, v)) in heads.enumerate() {
-            for (line, &k) in self.k[shape.keys(block, head, span)].iter_mut().zip(k) {
-                line.0[place] = E::round(k);
+            let lines = &mut self.k[shape.keys(block, head, span)];
+            for (lines, k) in lines.chunks_mut(SPAN).zip(k.chunks(SPAN)) {
+                for (line, k) in lines.iter_mut().zip(rounded::<E>(k)) {
+                    line.0[place] = k;
+                }
             }
             let lines = &mut self.v[shape.values(block, head, span)][slot * width..][..width];
-            let (whole, rest) = v.as_chunks::<SPAN>();
-            for (line, v) in lines.iter_mut().zip(whole) {
-                store(v, line);
-            }
-            if let Some(line) = lines.get_mut(whole.len()) {
-                let mut padded = [0.0; SPAN];
-                padded[..rest.len()].copy_from_slice(rest);
-                store(&padded, line);
+            for (line, v) in lines.iter_mut().zip(v.chunks(SPAN)) {
+                for (index, v) in rounded::<E>(v).into_iter().enumerate() {
+                    line.0[E::place(index)] = v;
+                }
             }
         }
     }
@@ -345,10 +344,13 @@ impl<E: Element> Lines<E> {
     }
 }
 
-/// Rounds 32 numbers into their places.
+/// Up to 32 numbers, rounded, and zeros behind them.
 #[inline(always)]
-fn store<E: Element>(from: &[f32; SPAN], to: &mut Line<E>) {
-    for (index, &value) in from.iter().enumerate() {
-        to.0[E::place(index)] = E::round(value);
+fn rounded<E: Element>(from: &[f32]) -> [E; SPAN] {
+    if let Ok(from) = <&[f32; SPAN]>::try_from(from) {
+        return from.map(E::round);
     }
+    let mut padded = [0.0; SPAN];
+    padded[..from.len()].copy_from_slice(from);
+    padded.map(E::round)
 }

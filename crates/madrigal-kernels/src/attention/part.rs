@@ -8,10 +8,11 @@ use super::tile::{QUERIES, Tile};
 use super::{AttentionJob, AttentionRow, Plan, ROWS, STRIP, state};
 use crate::disjoint::Disjoint;
 use crate::kv::{Element, Line, Lines, SPAN, Store};
-use crate::simd::{LANES, Op, Simd};
+use crate::simd::{Dispatch, LANES};
 
 /// At most [`ROWS`] rows at one key head.
 pub(super) struct Part<'a> {
+    pub(super) dispatch: Dispatch,
     pub(super) job: &'a AttentionJob<'a>,
     pub(super) plan: &'a Plan,
     /// Of the job.
@@ -20,24 +21,60 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// From the first strip to the result; `scratch` has room for two states of each query.
+    pub(super) fn whole(&self, scratch: &mut [[f32; LANES]], out: &Disjoint<'_, f32>) {
+        let Part { job, plan, dispatch, .. } = *self;
+        let rows = self.rows();
+        let (strip_states, states) = scratch.split_at_mut(scratch.len() / 2);
+        let first_head = self.kv_head * plan.group;
+        for (query, state) in states.chunks_exact_mut(plan.state).enumerate() {
+            state::begin(state, job.sinks.map(|sinks| sinks[first_head + query % plan.group]));
+        }
+        for strip in plan.strips.clone() {
+            if rows.iter().all(|row| row.sees(strip * STRIP, STRIP).is_empty()) {
+                continue;
+            }
+            self.strip(strip, strip_states);
+            let pairs = states.chunks_exact_mut(plan.state).zip(strip_states.chunks_exact(plan.state));
+            for (query, (state, later)) in pairs.enumerate() {
+                if !rows[query / plan.group].sees(strip * STRIP, STRIP).is_empty() {
+                    dispatch.run(state::Merge { state, later });
+                }
+            }
+        }
+        for (query, state) in states.chunks_exact(plan.state).enumerate() {
+            let row = self.rows.start + query / plan.group;
+            let out = output(job, row, first_head + query % plan.group, out);
+            dispatch.run(state::Finish { state, out });
+        }
+    }
+
+    /// One strip alone, to be merged by [`merge_strips`].
+    #[expect(unsafe_code, reason = "strips of one part lie apart in the partial states")]
+    pub(super) fn partial(&self, strip: usize, partials: &Disjoint<'_, [f32; LANES]>) {
+        let Part { job, plan, .. } = *self;
+        let start = partial(job, plan, strip, self.rows.start, self.kv_head * plan.group);
+        // SAFETY: these are the states of the part's rows and heads at this strip; every part and strip is one unit.
+        let states = unsafe { partials.slice(start..start + self.rows.len() * plan.group * plan.state) };
+        self.strip(plan.strips.start + strip, states);
+    }
+
     fn rows(&self) -> &'a [AttentionRow<'a>] {
         &self.job.rows[self.rows.clone()]
     }
 
     /// Attends to one strip; `states` holds one state for each row and query head, in that order.
-    #[inline(always)]
-    fn strip<S: Simd>(&self, simd: S, strip: usize, states: &mut [[f32; LANES]]) {
+    fn strip(&self, strip: usize, states: &mut [[f32; LANES]]) {
         for state in states.chunks_exact_mut(self.plan.state) {
             state::begin(state, None);
         }
         match &self.job.kv.store {
-            Store::F32(lines) => self.spans(simd, lines, strip, states),
-            Store::Bf16(lines) => self.spans(simd, lines, strip, states),
+            Store::F32(lines) => self.spans(lines, strip, states),
+            Store::Bf16(lines) => self.spans(lines, strip, states),
         }
     }
 
-    #[inline(always)]
-    fn spans<S: Simd, E: Element>(&self, simd: S, lines: &Lines<E>, strip: usize, states: &mut [[f32; LANES]]) {
+    fn spans<E: Element>(&self, lines: &Lines<E>, strip: usize, states: &mut [[f32; LANES]]) {
         let rows = self.rows();
         let mut first = (strip + 1) * STRIP;
         let mut end = strip * STRIP;
@@ -64,21 +101,13 @@ impl<'a> Part<'a> {
                         count += 1;
                     }
                 }
-                self.block(simd, lines, span, &sharing[..count], states);
+                self.block(lines, span, &sharing[..count], states);
             }
         }
     }
 
     /// One step for the rows in `sharing`, which have the same block at `span`.
-    #[inline(always)]
-    fn block<S: Simd, E: Element>(
-        &self,
-        simd: S,
-        lines: &Lines<E>,
-        span: usize,
-        sharing: &[usize],
-        states: &mut [[f32; LANES]],
-    ) {
+    fn block<E: Element>(&self, lines: &Lines<E>, span: usize, sharing: &[usize], states: &mut [[f32; LANES]]) {
         let (rows, shape, group) = (self.rows(), self.job.kv.shape(), self.plan.group);
         let spans = shape.block_len / SPAN;
         let place = |span: usize| {
@@ -95,6 +124,7 @@ impl<'a> Part<'a> {
             values_ahead: distance::<E>(values.start, next_values.start),
             width: shape.value_width(),
             scale: self.job.scale,
+            count: 0,
             queries: [&[]; QUERIES],
             sees: [(0, 0); QUERIES],
             states: [0; QUERIES],
@@ -111,12 +141,8 @@ impl<'a> Part<'a> {
                 tile.sees[q] = (sees.start, sees.end);
                 tile.states[q] = (index * group + g) * self.plan.state;
             }
-            match queries {
-                1 => tile.step::<S, 1>(simd, states),
-                2 => tile.step::<S, 2>(simd, states),
-                3 => tile.step::<S, 3>(simd, states),
-                _ => tile.step::<S, QUERIES>(simd, states),
-            }
+            tile.count = queries;
+            tile.step(self.dispatch, states);
             (tile.keys_ahead, tile.values_ahead) = (0, 0);
             first += queries;
         }
@@ -124,111 +150,44 @@ impl<'a> Part<'a> {
 }
 
 /// Bytes from one line to another.
-#[inline(always)]
 fn distance<E>(from: usize, to: usize) -> usize {
     to.wrapping_sub(from).wrapping_mul(size_of::<Line<E>>())
 }
 
-/// A part from the first strip to the result.
-pub(super) struct Whole<'a> {
-    pub(super) part: Part<'a>,
-    /// Two states for each query.
-    pub(super) scratch: &'a mut [[f32; LANES]],
-    pub(super) out: &'a Disjoint<'a, f32>,
-}
-
-impl Op for Whole<'_> {
-    #[inline(always)]
-    fn call<S: Simd>(self, simd: S) {
-        let Part { job, plan, kv_head, .. } = self.part;
-        let rows = self.part.rows();
-        let (strip_states, states) = self.scratch.split_at_mut(self.scratch.len() / 2);
-        let first_head = kv_head * plan.group;
-        for (query, state) in states.chunks_exact_mut(plan.state).enumerate() {
-            state::begin(state, job.sinks.map(|sinks| sinks[first_head + query % plan.group]));
-        }
-        for strip in plan.strips.clone() {
-            if rows.iter().all(|row| row.sees(strip * STRIP, STRIP).is_empty()) {
-                continue;
-            }
-            self.part.strip(simd, strip, strip_states);
-            let pairs = states.chunks_exact_mut(plan.state).zip(strip_states.chunks_exact(plan.state));
-            for (query, (state, later)) in pairs.enumerate() {
-                if !rows[query / plan.group].sees(strip * STRIP, STRIP).is_empty() {
-                    state::merge(simd, state, later);
-                }
-            }
-        }
-        for (query, state) in states.chunks_exact(plan.state).enumerate() {
-            let row = self.part.rows.start + query / plan.group;
-            let out = output(job, row, first_head + query % plan.group, self.out);
-            state::finish(simd, state, out);
+/// Finishes one query: `[strips, kv_heads, rows, group]` states are merged in order. `state` has room for one.
+#[expect(unsafe_code, reason = "queries lie apart in the partial states")]
+pub(super) fn merge_strips(
+    dispatch: Dispatch,
+    job: &AttentionJob<'_>,
+    plan: &Plan,
+    (row, head): (usize, usize),
+    partials: &Disjoint<'_, [f32; LANES]>,
+    state: &mut [[f32; LANES]],
+    out: &Disjoint<'_, f32>,
+) {
+    state::begin(state, job.sinks.map(|sinks| sinks[head]));
+    for strip in 0..plan.strips.len() {
+        if !job.rows[row].sees((plan.strips.start + strip) * STRIP, STRIP).is_empty() {
+            let start = partial(job, plan, strip, row, head);
+            // SAFETY: only the unit of this row and head touches these states, and it borrows them one by one.
+            let later = unsafe { partials.slice(start..start + plan.state) };
+            dispatch.run(state::Merge { state, later });
         }
     }
+    dispatch.run(state::Finish { state, out: output(job, row, head, out) });
 }
 
-/// A part at one strip, its states to be merged by [`Merge`].
-pub(super) struct Strip<'a> {
-    pub(super) part: Part<'a>,
-    /// Counted from the plan's first.
-    pub(super) strip: usize,
-    /// `[strips, kv_heads, rows, group]` states.
-    pub(super) partials: &'a Disjoint<'a, [f32; LANES]>,
-}
-
-/// Where in the partial states that of one query is.
+/// Where in the partial states that of one query at one strip (counted from the plan's first) is.
 fn partial(job: &AttentionJob<'_>, plan: &Plan, strip: usize, row: usize, head: usize) -> usize {
     let kv_heads = job.heads / plan.group;
     let (kv_head, g) = (head / plan.group, head % plan.group);
     (((strip * kv_heads + kv_head) * job.rows.len() + row) * plan.group + g) * plan.state
 }
 
-#[expect(unsafe_code, reason = "strips of one part lie apart in the partial states")]
-impl Op for Strip<'_> {
-    #[inline(always)]
-    fn call<S: Simd>(self, simd: S) {
-        let Part { job, plan, kv_head, .. } = self.part;
-        let start = partial(job, plan, self.strip, self.part.rows.start, kv_head * plan.group);
-        // SAFETY: these are the states of the part's rows and heads at this strip; every part and strip is one unit.
-        let states = unsafe { self.partials.slice(start..start + self.part.rows.len() * plan.group * plan.state) };
-        self.part.strip(simd, plan.strips.start + self.strip, states);
-    }
-}
-
-/// The strips of one query, merged in order.
-pub(super) struct Merge<'a> {
-    pub(super) job: &'a AttentionJob<'a>,
-    pub(super) plan: &'a Plan,
-    pub(super) row: usize,
-    pub(super) head: usize,
-    pub(super) partials: &'a Disjoint<'a, [f32; LANES]>,
-    /// One state.
-    pub(super) scratch: &'a mut [[f32; LANES]],
-    pub(super) out: &'a Disjoint<'a, f32>,
-}
-
-#[expect(unsafe_code, reason = "queries lie apart in the partial states")]
-impl Op for Merge<'_> {
-    #[inline(always)]
-    fn call<S: Simd>(self, simd: S) {
-        let Merge { job, plan, row, head, .. } = self;
-        state::begin(self.scratch, job.sinks.map(|sinks| sinks[head]));
-        for strip in 0..plan.strips.len() {
-            if !job.rows[row].sees((plan.strips.start + strip) * STRIP, STRIP).is_empty() {
-                let start = partial(job, plan, strip, row, head);
-                // SAFETY: nothing but this unit touches the states of this row and head; they are borrowed one by one.
-                let later = unsafe { self.partials.slice(start..start + plan.state) };
-                state::merge(simd, self.scratch, later);
-            }
-        }
-        state::finish(simd, self.scratch, output(job, row, head, self.out));
-    }
-}
-
 /// Where the result of one row and query head goes.
-#[inline(always)]
 #[expect(unsafe_code, reason = "parts write one output in strides")]
-fn output<'a>(job: &AttentionJob<'_>, row: usize, head: usize, out: &'a Disjoint<'a, f32>) -> &'a mut [f32] {
+#[expect(clippy::mut_from_ref, reason = "parts do not overlap")]
+fn output<'a>(job: &AttentionJob<'_>, row: usize, head: usize, out: &'a Disjoint<'_, f32>) -> &'a mut [f32] {
     let head_dim = job.kv.shape().head_dim;
     let start = (row * job.heads + head) * head_dim;
     // SAFETY: only one unit finishes this row and head, and it holds one output at a time.

@@ -5,7 +5,7 @@
 
 use crate::KvShape;
 use crate::exp::exp;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Op, Simd};
 
 /// Indices of the parts; the weighted values come last.
 pub(super) const LARGEST: usize = 0;
@@ -18,7 +18,6 @@ pub(super) fn vectors(shape: KvShape) -> usize {
 }
 
 /// Nothing seen yet, but for a sink.
-#[inline(always)]
 pub(super) fn begin(state: &mut [[f32; LANES]], sink: Option<f32>) {
     state.fill([0.0; LANES]);
     match sink {
@@ -30,24 +29,39 @@ pub(super) fn begin(state: &mut [[f32; LANES]], sink: Option<f32>) {
     }
 }
 
-/// Adds what was seen of later positions.
-#[inline(always)]
-pub(super) fn merge<S: Simd>(simd: S, state: &mut [[f32; LANES]], later: &[[f32; LANES]]) {
-    let (a, b) = (state[LARGEST][0], later[LARGEST][0]);
-    let largest = if b > a { b } else { a };
-    let (a, b) = (simd.splat(exp(a - largest)), simd.splat(exp(b - largest)));
-    state[LARGEST][0] = largest;
-    for (sum, later) in state[TOTAL..].iter_mut().zip(&later[TOTAL..]) {
-        let scaled = simd.mul(simd.load(sum), a);
-        simd.store(simd.mul_add(simd.load(later), b, scaled), sum);
+/// Adds to a state what was seen of later positions.
+pub(super) struct Merge<'a> {
+    pub(super) state: &'a mut [[f32; LANES]],
+    pub(super) later: &'a [[f32; LANES]],
+}
+
+impl Op for Merge<'_> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let Merge { state, later } = self;
+        let (a, b) = (state[LARGEST][0], later[LARGEST][0]);
+        let largest = if b > a { b } else { a };
+        let (a, b) = (simd.splat(exp(a - largest)), simd.splat(exp(b - largest)));
+        state[LARGEST][0] = largest;
+        for (sum, later) in state[TOTAL..].iter_mut().zip(&later[TOTAL..]) {
+            let scaled = simd.mul(simd.load(sum), a);
+            simd.store(simd.mul_add(simd.load(later), b, scaled), sum);
+        }
     }
 }
 
-/// The weighted mean.
-#[inline(always)]
-pub(super) fn finish<S: Simd>(simd: S, state: &[[f32; LANES]], out: &mut [f32]) {
-    let inverse = 1.0 / simd.sum(simd.load(&state[TOTAL]));
-    for (out, sum) in out.iter_mut().zip(state[SUMS..].as_flattened()) {
-        *out = sum * inverse;
+/// Writes the weighted mean of a head.
+pub(super) struct Finish<'a> {
+    pub(super) state: &'a [[f32; LANES]],
+    pub(super) out: &'a mut [f32],
+}
+
+impl Op for Finish<'_> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let inverse = 1.0 / simd.sum(simd.load(&self.state[TOTAL]));
+        for (out, sum) in self.out.iter_mut().zip(self.state[SUMS..].as_flattened()) {
+            *out = sum * inverse;
+        }
     }
 }

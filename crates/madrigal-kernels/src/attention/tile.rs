@@ -5,10 +5,12 @@
 //! own chain of operations, and nothing from positions that it does not see enters it.
 #![expect(clippy::needless_range_loop, reason = "tiles are indexed in two or three dimensions")]
 
+use std::ops::Range;
+
 use super::state::{LARGEST, SUMS, TOTAL};
 use crate::exp::exp_lanes;
 use crate::kv::{Element, Line, SPAN};
-use crate::simd::{LANES, Simd};
+use crate::simd::{Dispatch, LANES, Op, Simd};
 
 /// The most queries of a tile.
 pub(super) const QUERIES: usize = 4;
@@ -24,6 +26,8 @@ pub(super) struct Tile<'a, E> {
     pub(super) keys_ahead: usize,
     pub(super) values_ahead: usize,
     pub(super) scale: f32,
+    /// Queries that there are.
+    pub(super) count: usize,
     /// A head each.
     pub(super) queries: [&'a [f32]; QUERIES],
     /// The slots `.0...1` are attended to; never none.
@@ -36,60 +40,34 @@ pub(super) struct Tile<'a, E> {
 type Weights = [[f32; LANES]; 2];
 
 impl<E: Element> Tile<'_, E> {
-    /// A step for the first `Q` queries.
-    #[inline(always)]
-    pub(super) fn step<S: Simd, const Q: usize>(&self, simd: S, states: &mut [[f32; LANES]]) {
-        let mut weights = [[[0.0; LANES]; 2]; Q];
-        if S::MANY_REGISTERS {
-            self.scores::<S, Q, 0, 2>(simd, 0, &mut weights);
-        } else {
-            let mut q = 0;
-            while q + 2 <= Q {
-                self.scores::<S, 2, 0, 1>(simd, q, &mut weights);
-                self.scores::<S, 2, 1, 1>(simd, q, &mut weights);
-                q += 2;
-            }
-            if q < Q {
-                self.scores::<S, 1, 0, 1>(simd, q, &mut weights);
-                self.scores::<S, 1, 1, 1>(simd, q, &mut weights);
-            }
-        }
-        let mut corrections = self.weigh(simd, &mut weights, states);
-
+    /// One step for all queries of the tile.
+    pub(super) fn step(&self, dispatch: Dispatch, states: &mut [[f32; LANES]]) {
+        let count = self.count;
+        let mut weights = [[[0.0; LANES]; 2]; QUERIES];
+        let mut corrections = [0.0; LANES];
+        dispatch.run(Weigh { tile: self, weights: &mut weights, corrections: &mut corrections, states });
         let (mut low, mut high) = (0, SPAN);
-        for &(l, h) in &self.sees[..Q] {
+        for &(l, h) in &self.sees[..count] {
             low = low.max(l);
             high = high.min(h);
         }
         if low >= high {
             (low, high) = (SPAN, SPAN);
         }
+        let mut accumulate = |queries: Range<usize>, slots: Range<usize>| {
+            if !slots.is_empty() {
+                let corrections = &mut corrections[queries.clone()];
+                let weights = &weights[queries.clone()];
+                dispatch.run(Accumulate { tile: self, first: queries.start, slots, weights, corrections, states });
+            }
+        };
         // Slots before those that all see, these, and those after them.
-        for q in 0..Q {
-            let (l, h) = (self.sees[q].0, self.sees[q].1.min(low));
-            if l < h {
-                self.accumulate_all::<S, 1>(simd, q, (l, h), &weights, &mut corrections, states);
-            }
+        for q in 0..count {
+            accumulate(q..q + 1, self.sees[q].0..self.sees[q].1.min(low));
         }
-        if low < high {
-            if S::MANY_REGISTERS {
-                self.accumulate_all::<S, Q>(simd, 0, (low, high), &weights, &mut corrections, states);
-            } else {
-                let mut q = 0;
-                while q + 2 <= Q {
-                    self.accumulate_all::<S, 2>(simd, q, (low, high), &weights, &mut corrections, states);
-                    q += 2;
-                }
-                if q < Q {
-                    self.accumulate_all::<S, 1>(simd, q, (low, high), &weights, &mut corrections, states);
-                }
-            }
-        }
-        for q in 0..Q {
-            let (l, h) = (self.sees[q].0.max(high), self.sees[q].1);
-            if l < h {
-                self.accumulate_all::<S, 1>(simd, q, (l, h), &weights, &mut corrections, states);
-            }
+        accumulate(0..count, low..high);
+        for q in 0..count {
+            accumulate(q..q + 1, self.sees[q].0.max(high)..self.sees[q].1);
         }
     }
 
@@ -144,15 +122,10 @@ impl<E: Element> Tile<'_, E> {
     /// Turns scores into weights `e^(score - largest)`, 0 for slots that are not seen, and returns what earlier sums
     /// must be multiplied with.
     #[inline(always)]
-    fn weigh<S: Simd, const Q: usize>(
-        &self,
-        simd: S,
-        weights: &mut [Weights; Q],
-        states: &mut [[f32; LANES]],
-    ) -> [f32; LANES] {
+    fn weigh<S: Simd>(&self, simd: S, weights: &mut [Weights; QUERIES], states: &mut [[f32; LANES]]) -> [f32; LANES] {
         let lowest = simd.splat(f32::NEG_INFINITY);
         let mut corrections = [0.0; LANES];
-        for q in 0..Q {
+        for q in 0..self.count {
             let (low, high) = self.sees[q];
             if high - low < SPAN {
                 let scores = weights[q].as_flattened_mut();
@@ -174,7 +147,7 @@ impl<E: Element> Tile<'_, E> {
         }
         let scaled = exp_lanes(simd, simd.load(&corrections));
         simd.store(scaled, &mut corrections);
-        for q in 0..Q {
+        for q in 0..self.count {
             let sum = simd.add(simd.load(&weights[q][0]), simd.load(&weights[q][1]));
             let total = &mut states[self.states[q] + TOTAL];
             simd.store(simd.mul_add(simd.load(total), simd.splat(corrections[q]), sum), total);
@@ -182,54 +155,23 @@ impl<E: Element> Tile<'_, E> {
         corrections
     }
 
-    /// `sums = sums * correction + weights · v` over slots for queries `first..first + Q`; their corrections are done
-    /// with thereafter.
+    /// `sums = sums * correction + weights · v` over slots, for queries `first..first + Q` and lines `line..line + L` of
+    /// the values.
     #[inline(always)]
-    fn accumulate_all<S: Simd, const Q: usize>(
-        &self,
-        simd: S,
-        first: usize,
-        slots: (usize, usize),
-        weights: &[Weights],
-        corrections: &mut [f32; LANES],
-        states: &mut [[f32; LANES]],
-    ) {
-        let mut line = 0;
-        if S::MANY_REGISTERS && Q <= 2 {
-            while line + 4 <= self.width {
-                self.accumulate::<S, Q, 4>(simd, first, line, slots, weights, corrections, states);
-                line += 4;
-            }
-        }
-        if S::MANY_REGISTERS {
-            while line + 2 <= self.width {
-                self.accumulate::<S, Q, 2>(simd, first, line, slots, weights, corrections, states);
-                line += 2;
-            }
-        }
-        while line < self.width {
-            self.accumulate::<S, Q, 1>(simd, first, line, slots, weights, corrections, states);
-            line += 1;
-        }
-        corrections[first..first + Q].fill(1.0);
-    }
-
-    /// [`Tile::accumulate_all`] for lines `line..line + L` of the values.
-    #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "inlined into its one caller")]
+    #[expect(clippy::too_many_arguments, reason = "inlined")]
     fn accumulate<S: Simd, const Q: usize, const L: usize>(
         &self,
         simd: S,
         first: usize,
         line: usize,
-        slots: (usize, usize),
+        slots: &Range<usize>,
         weights: &[Weights],
-        corrections: &[f32; LANES],
+        corrections: &[f32],
         states: &mut [[f32; LANES]],
     ) {
         let mut sums = [[[simd.splat(0.0); 2]; L]; Q];
         for q in 0..Q {
-            let correction = simd.splat(corrections[first + q]);
+            let correction = simd.splat(corrections[q]);
             let from = &states[self.states[first + q] + SUMS + 2 * line..][..2 * L];
             for l in 0..L {
                 for h in 0..2 {
@@ -239,10 +181,10 @@ impl<E: Element> Tile<'_, E> {
         }
         let mut slot_weights = [&[][..]; Q];
         for q in 0..Q {
-            slot_weights[q] = &weights[first + q].as_flattened()[slots.0..slots.1];
+            slot_weights[q] = &weights[q].as_flattened()[slots.clone()];
         }
-        let lines = self.values[slots.0 * self.width..slots.1 * self.width].chunks_exact(self.width);
-        for (slot, lines) in lines.enumerate().take(slots.1 - slots.0) {
+        let lines = self.values[slots.start * self.width..slots.end * self.width].chunks_exact(self.width);
+        for (slot, lines) in lines.enumerate().take(slots.len()) {
             let lines = &lines[line..line + L];
             let mut values = [[simd.splat(0.0); 2]; L];
             for l in 0..L {
@@ -264,6 +206,96 @@ impl<E: Element> Tile<'_, E> {
                 for h in 0..2 {
                     simd.store(sums[q][l][h], &mut to[2 * l + h]);
                 }
+            }
+        }
+    }
+}
+
+/// Scores, weights, the largest score and the sum of weights.
+struct Weigh<'a, E> {
+    tile: &'a Tile<'a, E>,
+    weights: &'a mut [Weights; QUERIES],
+    corrections: &'a mut [f32; LANES],
+    states: &'a mut [[f32; LANES]],
+}
+
+impl<E: Element> Op for Weigh<'_, E> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let Weigh { tile, weights, corrections, states } = self;
+        if S::MANY_REGISTERS {
+            match tile.count {
+                1 => tile.scores::<S, 1, 0, 2>(simd, 0, weights),
+                2 => tile.scores::<S, 2, 0, 2>(simd, 0, weights),
+                3 => tile.scores::<S, 3, 0, 2>(simd, 0, weights),
+                _ => tile.scores::<S, 4, 0, 2>(simd, 0, weights),
+            }
+        } else {
+            let mut q = 0;
+            while q + 2 <= tile.count {
+                tile.scores::<S, 2, 0, 1>(simd, q, weights);
+                tile.scores::<S, 2, 1, 1>(simd, q, weights);
+                q += 2;
+            }
+            if q < tile.count {
+                tile.scores::<S, 1, 0, 1>(simd, q, weights);
+                tile.scores::<S, 1, 1, 1>(simd, q, weights);
+            }
+        }
+        *corrections = tile.weigh(simd, weights, states);
+    }
+}
+
+/// Weighted values of some slots, which all of the queries see. Their corrections are done with thereafter.
+struct Accumulate<'a, E> {
+    tile: &'a Tile<'a, E>,
+    /// As many queries from here as there are weights.
+    first: usize,
+    slots: Range<usize>,
+    weights: &'a [Weights],
+    corrections: &'a mut [f32],
+    states: &'a mut [[f32; LANES]],
+}
+
+impl<E: Element> Op for Accumulate<'_, E> {
+    #[inline(always)]
+    fn call<S: Simd>(mut self, simd: S) {
+        if S::MANY_REGISTERS {
+            match self.weights.len() {
+                1 => self.lines::<S, 1, 4>(simd, 0),
+                2 => self.lines::<S, 2, 4>(simd, 0),
+                3 => self.lines::<S, 3, 2>(simd, 0),
+                _ => self.lines::<S, 4, 2>(simd, 0),
+            }
+        } else {
+            let mut q = 0;
+            while q + 2 <= self.weights.len() {
+                self.lines::<S, 2, 1>(simd, q);
+                q += 2;
+            }
+            if q < self.weights.len() {
+                self.lines::<S, 1, 1>(simd, q);
+            }
+        }
+        self.corrections.fill(1.0);
+    }
+}
+
+impl<E: Element> Accumulate<'_, E> {
+    /// `Q` queries, `L` lines at a time.
+    #[inline(always)]
+    fn lines<S: Simd, const Q: usize, const L: usize>(&mut self, simd: S, q: usize) {
+        let Accumulate { tile, first, slots, weights, corrections, states } = self;
+        let (first, weights, corrections) = (*first + q, &weights[q..], &corrections[q..]);
+        let mut line = 0;
+        while line + L <= tile.width {
+            tile.accumulate::<S, Q, L>(simd, first, line, slots, weights, corrections, states);
+            line += L;
+        }
+        if L > 1 {
+            while line < tile.width {
+                tile.accumulate::<S, Q, 1>(simd, first, line, slots, weights, corrections, states);
+                line += 1;
             }
         }
     }
