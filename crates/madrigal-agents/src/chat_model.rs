@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use madrigal_journal::event::{Finish, Source};
 
+pub use crate::chat_models::local::Ear;
 use crate::context::{Context, SpokenIds};
 use crate::control::ControlWord;
 use crate::sampling::Sampling;
@@ -52,6 +53,12 @@ pub trait ChatModel: Send {
         Ok(None)
     }
 
+    /// How the agent can hear the message that another one is about to say while it is being said; `None` where it can
+    /// only read it afterwards. Nothing that anyone says depends on it.
+    fn ear(&mut self, _expected: &Expected<'_>) -> Option<Ear> {
+        None
+    }
+
     /// Says the agent's next message. Dropping the future stops it and leaves nothing behind.
     ///
     /// While it speaks, [`ReplyEvent::Text`] carries the message piece by piece (control words and reasoning may
@@ -82,6 +89,30 @@ pub struct ReplyRequest<'a> {
     pub sampling: &'a Sampling,
     /// What the draws are keyed by.
     pub draw: Draw,
+    /// Other agents that hear the message while it is said, where both models are the same one.
+    pub listeners: &'a [Ear],
+}
+
+/// A message that an agent is about to hear.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// The listener's window onto the conversation, the message not yet in it.
+    pub context: &'a Context,
+    /// Who is about to speak.
+    pub speaker: &'a str,
+    /// How the listener's own replies are drawn.
+    pub sampling: &'a Sampling,
+    /// Whether to measure how surprising the message is to the listener.
+    pub surprise: bool,
+}
+
+/// How surprising a message was to an agent that heard it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Surprise {
+    /// −ln of the probability that the listener's model gave the message, token after token.
+    pub nats: f64,
+    /// Over so many tokens.
+    pub tokens: u32,
 }
 
 /// The key of a turn's random draws; the token's index completes it. Run ids and clocks have no place here.
@@ -135,6 +166,9 @@ pub struct Reply {
     pub finish: Finish,
     /// What it took.
     pub usage: Usage,
+    /// For each of [`ReplyRequest::listeners`], how surprising it was to them, where that was asked for and measured to
+    /// the end.
+    pub surprise: Vec<Option<Surprise>>,
 }
 
 impl Reply {
@@ -149,6 +183,7 @@ impl Reply {
             reasoning: None,
             finish: Finish::Stop,
             usage: Usage::default(),
+            surprise: Vec::new(),
         }
     }
 }

@@ -15,7 +15,8 @@ use madrigal_engine::tokenizer::{Before, EncodeError, Segment, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::chat_model::ReplyRequest;
-use crate::context::Said;
+use crate::context::{Context, Said};
+use crate::control::ControlWord;
 
 /// Private-use characters that frame a mark in the rendered template.
 const MARK: [char; 2] = ['\u{F8F0}', '\u{F8F1}'];
@@ -73,6 +74,8 @@ pub struct PromptBuilder {
     system_role: bool,
     alternates: bool,
     user_first: bool,
+    /// Whether a turn is opened without the space that a first word wants.
+    leaves_space: bool,
     encoded: Encoded,
 }
 
@@ -80,6 +83,21 @@ pub struct PromptBuilder {
 enum Part<'a> {
     Text(&'a str),
     Said(&'a Arc<Said>),
+    /// A message that is about to be said.
+    Coming {
+        space: bool,
+    },
+}
+
+/// What follows the window.
+#[derive(Clone, Copy)]
+enum Then<'a> {
+    /// The agent's own message.
+    Speaks { control: Option<ControlWord> },
+    /// Nothing yet.
+    Waits,
+    /// Another one's message, with or without a space before it.
+    Hears { speaker: &'a str, space: bool },
 }
 
 /// A message of the template: its role, its author and what it is made of.
@@ -96,7 +114,31 @@ impl PromptBuilder {
         let system_role = template.accepts_system_role();
         let alternates = template.needs_alternation();
         let user_first = template.needs_user_first();
-        Self { template, tokenizer, system_role, alternates, user_first, encoded: Encoded::default() }
+        let leaves_space = leaves_space(&template, &tokenizer);
+        Self { template, tokenizer, system_role, alternates, user_first, leaves_space, encoded: Encoded::default() }
+    }
+
+    /// All that a prompt will have before the message that `speaker` is about to say. It is a guess in one point: whether
+    /// that message begins with a space, which then takes the place of the markup's. It does so if the speaker's last
+    /// message did.
+    ///
+    /// # Errors
+    /// When the template fails, or loses a message.
+    pub fn before(&mut self, context: &Context, speaker: &str) -> Result<Prompt, PromptError> {
+        self.encode(context, Then::Hears { speaker, space: self.begins_with_space(context, speaker) })
+    }
+
+    /// Whether the next message of `speaker` is likely to begin with a space.
+    fn begins_with_space(&self, context: &Context, speaker: &str) -> bool {
+        let by_speaker = |said: &&Arc<Said>| said.agent.as_deref() == Some(speaker);
+        let last = context.said.iter().rev().filter(by_speaker).find_map(|said| spoken(&self.tokenizer, said));
+        match last {
+            Some(ids) => {
+                let word = ids.first().and_then(|&id| self.tokenizer.token_bytes(id));
+                word.is_some_and(|word| word.first() == Some(&b' '))
+            }
+            None => self.leaves_space,
+        }
     }
 
     /// The prompt for a request: the window, the control word of this turn, and the agent's own turn opened.
@@ -104,7 +146,7 @@ impl PromptBuilder {
     /// # Errors
     /// When the template fails, or loses a message.
     pub fn build(&mut self, request: &ReplyRequest<'_>) -> Result<Prompt, PromptError> {
-        self.encode(request, true)
+        self.encode(request.context, Then::Speaks { control: request.control })
     }
 
     /// The window alone: what the next prompt should begin with, if the template only appends.
@@ -112,12 +154,15 @@ impl PromptBuilder {
     /// # Errors
     /// When the template fails; some want more than an empty window.
     pub fn history(&mut self, request: &ReplyRequest<'_>) -> Result<Prompt, PromptError> {
-        self.encode(&ReplyRequest { control: None, ..*request }, false)
+        self.encode(request.context, Then::Waits)
     }
 
-    fn encode(&mut self, request: &ReplyRequest<'_>, open_turn: bool) -> Result<Prompt, PromptError> {
-        let word = request.control.map(|word| word.to_string());
-        let entries = self.entries(request, word.as_deref(), open_turn);
+    fn encode(&mut self, context: &Context, then: Then<'_>) -> Result<Prompt, PromptError> {
+        let word = match then {
+            Then::Speaks { control } => control.map(|word| word.to_string()),
+            Then::Waits | Then::Hears { .. } => None,
+        };
+        let entries = self.entries(context, word.as_deref(), then);
         let mut marked = Marked { tokenizer: &self.tokenizer, slots: Vec::new() };
         let mut contents = Vec::new();
         let mut messages = Vec::new();
@@ -133,12 +178,12 @@ impl PromptBuilder {
             messages.push(Value::Object(message));
         }
         let mut vars = Map::new();
-        vars.insert("agent".to_owned(), marked.text(&request.context.agent).into());
+        vars.insert("agent".to_owned(), marked.text(&context.agent).into());
         let rendered = self.template.render(&RenderRequest {
             messages: &messages,
             tools: None,
             vars: &vars,
-            add_generation_prompt: open_turn,
+            add_generation_prompt: matches!(then, Then::Speaks { .. }),
             now: every_day(),
         })?;
 
@@ -146,7 +191,8 @@ impl PromptBuilder {
         let mut shown = vec![false; marked.slots.len()];
         let mut out = Writer::new(&self.tokenizer, &mut self.encoded);
         let mut rest = rendered.as_str();
-        while let Some(at) = rest.find(MARK[0]) {
+        let mut heard = false;
+        'marks: while let Some(at) = rest.find(MARK[0]) {
             let (markup, mark) = rest.split_at(at);
             let (index, after) = mark[MARK[0].len_utf8()..].split_once(MARK[1]).ok_or(PromptError::Mark)?;
             let index: usize = index.parse().map_err(|_| PromptError::Mark)?;
@@ -155,14 +201,24 @@ impl PromptBuilder {
                 match piece {
                     Piece::Text(text) => out.said(text),
                     Piece::Ids(ids) => out.spoken(ids)?,
+                    Piece::Coming { space } => {
+                        out.make_way(*space);
+                        heard = true;
+                        break 'marks;
+                    }
                 }
             }
             shown[index] = true;
             rest = after;
         }
-        out.markup(rest)?;
+        if !heard {
+            out.markup(rest)?;
+        }
         let prompt = out.finish()?;
         self.encoded.forget();
+        if heard {
+            return Ok(prompt);
+        }
 
         let lost = contents.iter().position(|slot| slot.is_some_and(|slot| !shown[slot]));
         match lost {
@@ -171,9 +227,17 @@ impl PromptBuilder {
         }
     }
 
+    /// What stands before others' words so that one can tell who says them.
+    fn introduction<'a>(&self, context: &Context, name: &'a str) -> Vec<Part<'a>> {
+        if context.names_speakers() && !self.template.is_plain() {
+            vec![Part::Text(name), Part::Text(": ")]
+        } else {
+            Vec::new()
+        }
+    }
+
     /// The window as the template sees it: instructions, seed prompt, messages, control word.
-    fn entries<'a>(&self, request: &ReplyRequest<'a>, word: Option<&'a str>, open_turn: bool) -> Vec<Utterance<'a>> {
-        let context = request.context;
+    fn entries<'a>(&self, context: &'a Context, word: Option<&'a str>, then: Then<'a>) -> Vec<Utterance<'a>> {
         let mut entries: Vec<Utterance<'a>> = Vec::new();
         let instructions = || Part::Text(context.instructions.as_str());
         let silence = || Utterance { role: "user", name: "Host", parts: vec![Part::Text(SILENCE)] };
@@ -203,21 +267,43 @@ impl PromptBuilder {
             let name = said.agent.as_deref().unwrap_or("Topic");
             if context.is_own(said) {
                 add("assistant", name, vec![Part::Said(said)]);
-            } else if context.names_speakers() && !self.template.is_plain() {
-                add("user", name, vec![Part::Text(name), Part::Text(": "), Part::Said(said)]);
             } else {
-                add("user", name, vec![Part::Said(said)]);
+                let mut parts = self.introduction(context, name);
+                parts.push(Part::Said(said));
+                add("user", name, parts);
             }
+        }
+        if let Then::Hears { speaker, space } = then {
+            let mut parts = self.introduction(context, speaker);
+            parts.push(Part::Coming { space });
+            add("user", speaker, parts);
         }
         if let Some(word) = word {
             add("user", "Host", vec![Part::Text(word)]);
         }
         // Templates that insist on turns open the model's own only after a user's.
         let heard = entries.last().is_some_and(|last| last.role == "user");
-        if open_turn && !heard && (self.alternates || self.user_first) {
+        if matches!(then, Then::Speaks { .. }) && !heard && (self.alternates || self.user_first) {
             entries.push(silence());
         }
         entries
+    }
+}
+
+/// Whether a turn is opened by text (`Name:`), and not by white space or a marker: a word then brings its space.
+fn leaves_space(template: &ChatTemplate, tokenizer: &Tokenizer) -> bool {
+    let request = RenderRequest {
+        messages: &[serde_json::json!({ "role": "user", "content": "a" })],
+        tools: None,
+        vars: &Map::new(),
+        add_generation_prompt: true,
+        now: every_day(),
+    };
+    let opened = template.render(&request).unwrap_or_default();
+    match tokenizer.segments(&opened).last() {
+        // A role's name alone is harmony's, and more markup follows before the first word.
+        Some(Segment::Text { text, .. }) => !text.ends_with(char::is_whitespace) && *text != "assistant",
+        _ => false,
     }
 }
 
@@ -225,6 +311,7 @@ impl PromptBuilder {
 enum Piece<'a> {
     Text(Cow<'a, str>),
     Ids(&'a [u32]),
+    Coming { space: bool },
 }
 
 /// Puts marks in place of what the template must not see.
@@ -253,6 +340,10 @@ impl<'a> Marked<'a> {
                     }
                     None => said.text.as_str(),
                 },
+                Part::Coming { space } => {
+                    pieces.push(Piece::Coming { space });
+                    continue;
+                }
             };
             match pieces.last_mut() {
                 Some(Piece::Text(before)) => before.to_mut().push_str(text),
@@ -395,16 +486,21 @@ impl<'a> Writer<'a> {
     fn spoken(&mut self, ids: &[u32]) -> Result<(), PromptError> {
         let bytes: Vec<u8> = ids.iter().filter_map(|id| self.tokenizer.token_bytes(*id)).flatten().collect();
         let spoken = String::from_utf8_lossy(&bytes);
-        if spoken.starts_with(' ') {
-            let doubled = self.waiting.len() - self.waiting.trim_end_matches(' ').len();
-            self.waiting.truncate(self.waiting.len() - doubled);
-            self.text.truncate(self.text.len() - doubled);
-        }
+        self.make_way(spoken.starts_with(' '));
         self.encode_waiting()?;
         self.ids.extend_from_slice(ids);
         self.text.push_str(&spoken);
         self.before = Before::Text;
         Ok(())
+    }
+
+    /// Takes off what a message that begins with a space brings itself.
+    fn make_way(&mut self, space: bool) {
+        if space {
+            let doubled = self.waiting.len() - self.waiting.trim_end_matches(' ').len();
+            self.waiting.truncate(self.waiting.len() - doubled);
+            self.text.truncate(self.text.len() - doubled);
+        }
     }
 
     fn encode_waiting(&mut self) -> Result<(), PromptError> {

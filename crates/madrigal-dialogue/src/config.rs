@@ -26,6 +26,9 @@ pub struct ConversationConfig {
     /// Tokens of every agent's window, where it is narrower than the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<usize>,
+    /// Whether it is measured how surprising each message is to those who hear it while it is said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub surprise: bool,
     /// Number format of the KV cache (`f32`, `bf16`), where it is not the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv: Option<String>,

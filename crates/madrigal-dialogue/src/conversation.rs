@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use madrigal_agents::chat_model::{ChatError, Draw, Reply, ReplyEvent, ReplyRequest};
+use madrigal_agents::chat_model::{ChatError, Draw, Ear, Expected, Reply, ReplyEvent, ReplyRequest};
 use madrigal_agents::context::{Said, SpokenIds};
 use madrigal_agents::control::ControlWord;
 use madrigal_journal::event::{Event, Finish, Message, MessageId, RunEnded, Source, Stopped, Turn};
@@ -26,7 +26,40 @@ pub struct Conversation {
     seed_prompt: Option<String>,
     seed: u64,
     notices: Vec<Event>,
+    listening: Listening,
     state: State,
+}
+
+/// Whether agents hear what others say while they say it. What is said does not depend on it, only how long it takes until
+/// the next one answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Listening {
+    /// They read it afterwards.
+    Off,
+    /// Those do whose model is the speaker's.
+    #[default]
+    InStep,
+    /// As `InStep`, and it is recorded how surprising it was to them.
+    Measured,
+}
+
+/// Those who hear a message while it is said.
+#[derive(Default)]
+struct Audience {
+    names: Vec<String>,
+    ears: Vec<Ear>,
+}
+
+impl Audience {
+    /// What is recorded of how they heard `reply`.
+    fn surprise(&self, turn: Turn, reply: &Reply) -> Vec<Event> {
+        let measured = self.names.iter().zip(&reply.surprise);
+        let event = |(agent, surprise): (&String, &Option<_>)| {
+            let madrigal_agents::chat_model::Surprise { nats, tokens } = (*surprise)?;
+            Some(Event::Surprise { turn, agent: agent.clone(), nats, tokens })
+        };
+        measured.filter_map(event).collect()
+    }
 }
 
 /// What the loop carries from turn to turn.
@@ -135,7 +168,23 @@ impl Conversation {
     ) -> Result<Self, ConversationError> {
         let names: Vec<String> = seats.iter().map(|seat| seat.name.clone()).collect();
         let order = TurnOrder::new(policy, &names)?;
-        Ok(Self { seats, order, rules, seed_prompt, seed, notices: Vec::new(), state: State::default() })
+        Ok(Self {
+            seats,
+            order,
+            rules,
+            seed_prompt,
+            seed,
+            notices: Vec::new(),
+            listening: Listening::default(),
+            state: State::default(),
+        })
+    }
+
+    /// Says whether agents listen while others speak.
+    #[must_use]
+    pub fn with_listening(mut self, listening: Listening) -> Self {
+        self.listening = listening;
+        self
     }
 
     /// Adds what a reader of the run should know from the beginning on.
@@ -197,7 +246,7 @@ impl Conversation {
             }
             let spoken = match recorded {
                 Some((message, word)) => {
-                    let taken = self.take_recorded(seat, control, draw, message, word, record).await;
+                    let taken = self.take_recorded(seat, control, draw, message, word, record).await?;
                     match &taken {
                         (Spoken::Said(..), true) => from_tape += 1,
                         (Spoken::Said(reply, _), false) => {
@@ -279,6 +328,24 @@ impl Conversation {
         Ok(())
     }
 
+    /// Who hears the message that the agent at `speaker` is about to say while it says it.
+    fn audience(&mut self, speaker: usize) -> Audience {
+        let mut audience = Audience::default();
+        let name = self.seats[speaker].name.clone();
+        if self.listening == Listening::Off || self.seats[speaker].model.source() != Source::Local {
+            return audience;
+        }
+        let surprise = self.listening == Listening::Measured;
+        let others = self.seats.iter_mut().enumerate().filter(|(index, _)| *index != speaker);
+        for (_, Seat { name: listener, model, context, sampling }) in others {
+            if let Some(ear) = model.ear(&Expected { context, speaker: &name, sampling, surprise }) {
+                audience.names.push(listener.clone());
+                audience.ears.push(ear);
+            }
+        }
+        audience
+    }
+
     /// Takes the message that the record holds for this turn. A verification makes the agent say it again and
     /// compares. Returns what was said and whether the record was taken at its word.
     async fn take_recorded(
@@ -289,8 +356,9 @@ impl Conversation {
         message: Message,
         word: Option<ControlWord>,
         record: &mut Record<'_>,
-    ) -> (Spoken, bool) {
+    ) -> Result<(Spoken, bool), RecordError> {
         let repeats = record.repeats(&message);
+        let audience = if repeats { self.audience(seat) } else { Audience::default() };
         let Seat { model, context, sampling, .. } = &mut self.seats[seat];
         let ids = message.ids.and_then(|ids| Some(SpokenIds { tokenizer: model.tokenizer()?, ids }));
         let recorded = Reply {
@@ -304,11 +372,12 @@ impl Conversation {
                 completion_tokens: message.completion_tokens,
                 cost_usd: message.cost_usd,
             },
+            surprise: Vec::new(),
         };
-        let request = ReplyRequest { context, control, sampling, draw };
+        let request = ReplyRequest { context, control, sampling, draw, listeners: &audience.ears };
         if !repeats {
             model.adopt(&request, &recorded);
-            return (Spoken::Said(recorded, message.source), true);
+            return Ok((Spoken::Said(recorded, message.source), true));
         }
         match model.reply(request, &mut |_| {}).await {
             Ok(reply) => {
@@ -322,10 +391,13 @@ impl Conversation {
                 } else if reply.control != recorded.control && self.state.leaving.is_none() {
                     record.differs(draw.turn, "another control word".to_owned());
                 }
+                for surprise in audience.surprise(draw.turn, &reply) {
+                    record.put(draw.turn, &surprise)?;
+                }
             }
             Err(error) => record.differs(draw.turn, format!("failed to {error}")),
         }
-        (Spoken::Said(recorded, message.source), false)
+        Ok((Spoken::Said(recorded, message.source), false))
     }
 
     /// Makes an agent speak.
@@ -338,13 +410,14 @@ impl Conversation {
         interrupt: &mut Interrupt,
         on: &mut (dyn FnMut(Happening<'_>) + Send),
     ) -> Result<Spoken, RecordError> {
+        let audience = self.audience(seat);
         let Seat { name, model, context, sampling } = &mut self.seats[seat];
         let source = model.source();
         on(Happening::Speaking { turn: draw.turn, agent: name, source });
         // A person who is asked for words is not waited for once they asked to stop.
         let patience = if source == Source::Human { 1 } else { 2 };
         let mut noted = Vec::new();
-        let request = ReplyRequest { context, control, sampling, draw };
+        let request = ReplyRequest { context, control, sampling, draw, listeners: &audience.ears };
         let mut on_event = |event: ReplyEvent| {
             match &event {
                 ReplyEvent::Retry { attempt, reason, wait } => noted.push(Event::Retry {
@@ -375,6 +448,9 @@ impl Conversation {
         if matches!(spoken, Spoken::Interrupted) && source != Source::Human {
             let reason = "interrupted twice".to_owned();
             noted.push(Event::Discarded { turn: draw.turn, agent: name.clone(), reason });
+        }
+        if let Spoken::Said(reply, _) = &spoken {
+            noted.extend(audience.surprise(draw.turn, reply));
         }
         for event in noted {
             put(record, draw.turn, &event, on)?;

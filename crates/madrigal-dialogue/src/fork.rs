@@ -48,6 +48,7 @@ pub fn past_until(events: &[Event], at: Turn) -> Result<Vec<Event>, ForkError> {
         Event::Control { turn: 1, from: None, word, .. } if word == "/start" => true,
         Event::Control { turn, .. }
         | Event::Compaction { turn, .. }
+        | Event::Surprise { turn, .. }
         | Event::Notice { turn, .. }
         | Event::Retry { turn, .. } => *turn <= at,
         Event::Discarded { .. } | Event::Resumed { .. } | Event::RunEnded(_) => false,

@@ -17,6 +17,6 @@ pub mod stop;
 pub mod verify;
 
 pub use config::{AgentConfig, ConversationConfig};
-pub use conversation::{Conversation, ConversationError, Happening, Interrupt, Outcome};
+pub use conversation::{Conversation, ConversationError, Happening, Interrupt, Listening, Outcome};
 pub use record::Record;
 pub use seat::Seat;

@@ -42,8 +42,8 @@ pub struct Difference {
 pub struct Record<'j> {
     /// Recorded events that the loop makes again in the same order: messages, control words, compactions, ends.
     past: VecDeque<Event>,
-    /// Recorded notices; they are not written twice.
-    notices: Vec<Event>,
+    /// Recorded notices and measurements, whose order does not matter; they are not written twice.
+    asides: Vec<Event>,
     writer: Option<&'j mut JournalWriter>,
     /// In a verification, the last turn that is taken at its word.
     taken_until: Turn,
@@ -73,13 +73,14 @@ impl<'j> Record<'j> {
 
     fn over(past: Vec<Event>, writer: Option<&'j mut JournalWriter>) -> Self {
         let base_ms = past.iter().map(at_ms).max().unwrap_or(0);
-        let (notices, past) = past.into_iter().partition(|event| matches!(event, Event::Notice { .. }));
+        let aside = |event: &Event| matches!(event, Event::Notice { .. } | Event::Surprise { .. });
+        let (asides, past) = past.into_iter().partition(aside);
         let past: Vec<Event> = past;
         let past = past
             .into_iter()
             .filter(|event| !matches!(event, Event::Retry { .. } | Event::Discarded { .. } | Event::Resumed { .. }))
             .collect();
-        Self { past, notices, writer, taken_until: 0, differences: Vec::new(), base_ms }
+        Self { past, asides, writer, taken_until: 0, differences: Vec::new(), base_ms }
     }
 
     /// Whether this is a verification.
@@ -149,7 +150,16 @@ impl<'j> Record<'j> {
     /// When the journal cannot be written, or holds something else at this place.
     pub(crate) fn put(&mut self, turn: Turn, event: &Event) -> Result<bool, RecordError> {
         if matches!(event, Event::Notice { .. }) {
-            if self.notices.contains(event) {
+            if self.asides.contains(event) {
+                return Ok(false);
+            }
+        } else if let Event::Surprise { agent, .. } = event {
+            let same = |aside: &&Event| matches!(aside, Event::Surprise { turn: at, agent: of, .. } if *at == turn && of == agent);
+            if let Some(recorded) = self.asides.iter().find(same) {
+                if self.compares() && recorded != event {
+                    let (recorded, computed) = (describe(recorded), describe(event));
+                    self.differs(turn, format!("recorded {recorded}, computed {computed}"));
+                }
                 return Ok(false);
             }
         } else if !matches!(event, Event::Retry { .. } | Event::Discarded { .. }) {
@@ -213,6 +223,9 @@ fn describe(event: &Event) -> String {
         Event::Control { word, turn, .. } => format!("the control word {word} in turn {turn}"),
         Event::Compaction { agent, turn, dropped, .. } => {
             format!("a compaction of {agent}'s window by {} messages in turn {turn}", dropped.len())
+        }
+        Event::Surprise { agent, turn, nats, tokens } => {
+            format!("a surprise of {agent} in turn {turn} by {nats} nats over {tokens} tokens")
         }
         Event::RunEnded(ended) => format!("the end of the run ({:?})", ended.stopped),
         other => format!("{other:?}"),

@@ -64,7 +64,8 @@ impl Seat {
         let Some(window) = self.model.window() else { return Ok(None) };
         let reserve = self.sampling.reply_limit(window);
         let Self { model, sampling, context, .. } = self;
-        let mut count = |context: &Context| model.count(&ReplyRequest { context, control, sampling, draw });
+        let mut count =
+            |context: &Context| model.count(&ReplyRequest { context, control, sampling, draw, listeners: &[] });
         let Some(before) = count(context)? else { return Ok(None) };
         if before + reserve <= window {
             return Ok(None);

@@ -260,6 +260,12 @@ impl Engine {
         Sequence::new(&self.shared)
     }
 
+    /// Whether both are handles of one engine.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// The model that runs.
     #[must_use]
     pub fn model(&self) -> &Arc<Model> {

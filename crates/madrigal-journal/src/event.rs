@@ -112,6 +112,18 @@ pub enum Event {
         /// Tokens of the window after.
         tokens_after: u32,
     },
+    /// How surprising the message of this turn was to an agent that heard it while it was said. It stands before the
+    /// message, once for every listener.
+    Surprise {
+        /// The turn of the message.
+        turn: Turn,
+        /// Who heard it.
+        agent: String,
+        /// −ln of the probability that the listener's model gave the message, token after token.
+        nats: f64,
+        /// Over so many tokens.
+        tokens: u32,
+    },
     /// Something that a reader of the run should know.
     Notice {
         /// The turn it belongs to.

@@ -94,6 +94,7 @@ pub(crate) fn resolve(
         seed_prompt,
         seed: settings.seed.unwrap_or(0),
         context: settings.context,
+        surprise: settings.surprise.unwrap_or(false),
         kv: settings.kv.clone(),
     };
     Ok((config, addresses))

@@ -110,6 +110,14 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "ISA", env = "MADRIGAL_ISA")]
     pub(crate) isa: Option<String>,
 
+    /// Let local agents read what others say when it is their turn, and not while it is said: the same talk, slower
+    #[arg(long, value_name = "BOOL", env = "MADRIGAL_NO_LISTEN", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub(crate) no_listen: Option<bool>,
+
+    /// Record how surprising each message is to the local agents that hear it from the same model
+    #[arg(long, value_name = "BOOL", env = "MADRIGAL_SURPRISE", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub(crate) surprise: Option<bool>,
+
     /// Ask providers for whole replies instead of streams
     #[arg(long, value_name = "BOOL", env = "MADRIGAL_NO_STREAM", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub(crate) no_stream: Option<bool>,
@@ -280,6 +288,8 @@ impl Settings {
             threads: self.threads.or(file.threads),
             memory_limit: self.memory_limit.or(file.memory_limit),
             isa: self.isa.or(file.isa),
+            no_listen: self.no_listen.or(file.no_listen),
+            surprise: self.surprise.or(file.surprise),
             no_stream: self.no_stream.or(file.no_stream),
             show_state: self.show_state.or(file.show_state),
             personas: if self.personas.is_empty() { file.personas } else { self.personas },
@@ -296,6 +306,9 @@ impl Settings {
         let share = |value: Option<f32>| value.is_some_and(|value| !(0.0..=1.0).contains(&value));
         if self.turns == Some(0) {
             return wrong("turns", "must be at least 1");
+        }
+        if self.no_listen == Some(true) && self.surprise == Some(true) {
+            return wrong("surprise", "is measured while agents listen; leave out --no-listen");
         }
         if self.tokens == Some(0) {
             return wrong("tokens", "must be at least 1");
@@ -338,7 +351,7 @@ mod tests {
             "agents: [physicist, {persona: sceptic, model: 'ollama:m', top-k: 5}]\nmodel: doctor\nbase-url: http://h\n\
              seed-prompt: Why?\norder: [a, b]\nturns: 3\ntokens: 9\ntime: 5m\nmax-cost: 0.5\nseed: 7\ntemperature: 0.5\n\
              top-k: 4\ntop-p: 0.9\nmin-p: 0.1\nmax-tokens: 20\ncontext: 512\nkv: f32\nthreads: 1\nmemory-limit: 2GiB\n\
-             isa: portable\nno-stream: true\nshow-state: true\n\
+             isa: portable\nno-listen: true\nsurprise: false\nno-stream: true\nshow-state: true\n\
              personas: [mine]\nout: there\nruns: here\njson: true\ndry-run: true\n",
         )
         .unwrap();

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::output::{self, DIM, neutral, seat_style};
+use crate::units;
 
 /// How a conversation is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,10 @@ impl Stage {
                 neutral(reason),
                 wait.as_secs_f64()
             ),
+            Happening::Recorded(Event::Surprise { agent, nats, tokens, .. }) => {
+                let heard = units::surprise(*nats, *tokens);
+                anstream::eprintln!("{DIM}note: {} hears {heard}{DIM:#}", neutral(agent));
+            }
             Happening::Recorded(Event::Notice { agent, text, .. }) => {
                 let agent = agent.as_deref().map_or_else(String::new, |agent| format!("{}: ", neutral(agent)));
                 anstream::eprintln!("{DIM}note: {agent}{}{DIM:#}", neutral(text));

@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them.
+//! Durations and sizes as people write them, and surprise as they read it.
 
 use std::time::Duration;
 
@@ -15,6 +15,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     number
         .and_then(|number| Duration::try_from_secs_f64(number * factor).ok())
         .ok_or_else(|| format!("`{text}` is no duration; write for example 90s, 5m or 1.5h"))
+}
+
+/// How surprising a message was, in bits a token.
+pub(crate) fn surprise(nats: f64, tokens: u32) -> String {
+    let bits = nats / std::f64::consts::LN_2 / f64::from(tokens.max(1));
+    format!("{bits:.2} bits a token over {tokens}")
 }
 
 /// Reads `8GiB`, `8GB`, `8G`, `512MiB` or a bare number of bytes. `G` and `GiB` are powers of 1,024.

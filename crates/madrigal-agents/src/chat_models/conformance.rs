@@ -316,7 +316,7 @@ impl Setting {
     #[must_use]
     pub fn request(&self, turn: Turn, control: Option<ControlWord>) -> ReplyRequest<'_> {
         let draw = Draw { seed: 7, seat: 0, turn };
-        ReplyRequest { context: &self.context, control, sampling: &self.sampling, draw }
+        ReplyRequest { context: &self.context, control, sampling: &self.sampling, draw, listeners: &[] }
     }
 
     /// Asks for Ada's reply; returns it with the text that was streamed.
@@ -472,8 +472,7 @@ mod tests {
                 }
                 if self.fault == Fault::KeepsControlWord {
                     text.push_str("\n/bye");
-                    let (ids, reasoning, usage) = (None, None, crate::chat_model::Usage::default());
-                    return Ok(Reply { text, control: None, ids, reasoning, finish: Finish::Stop, usage });
+                    return Ok(Reply { text, control: None, ..Reply::from_text("") });
                 }
                 Ok(Reply::from_text(&text))
             }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use madrigal_engine::{DrawKey, Engine, GenerateEvent, GenerateRequest, SamplerConfig, Sequence};
+use madrigal_engine::{DrawKey, Engine, GenerateEvent, GenerateRequest, Listener, SamplerConfig, Sequence};
 use madrigal_journal::event::{MessageId, Source};
 
-use crate::chat_model::{ChatError, ChatModel, Reply, ReplyEvent, ReplyRequest};
+use crate::chat_model::{ChatError, ChatModel, Expected, Reply, ReplyEvent, ReplyRequest};
 use crate::prompt::{Prompt, PromptBuilder};
 
 /// One agent's use of a loaded model. Agents with the same weights share the [`Engine`].
@@ -35,6 +35,13 @@ struct Heard {
     prompt: Prompt,
     /// The message that the window began with; another one means that some have left.
     first: Option<MessageId>,
+}
+
+/// How a local model hears what is being said: the place in its cache where the message will stand.
+#[derive(Debug, Clone)]
+pub struct Ear {
+    engine: Engine,
+    listener: Listener,
 }
 
 impl LocalModel {
@@ -133,6 +140,17 @@ impl ChatModel for LocalModel {
         Ok(Some(self.build(request)?.text))
     }
 
+    fn ear(&mut self, expected: &Expected<'_>) -> Option<Ear> {
+        // What cannot be rendered without the message is read when it is there.
+        let ids = self.prompts.before(expected.context, expected.speaker).ok()?.ids;
+        // Where messages must leave the window before the next reply, what was heard would have to be read again.
+        if ids.len() + expected.sampling.reply_limit(self.window) > self.window {
+            return None;
+        }
+        let listener = Listener { sequence: self.sequence.id(), ids, voice: None, surprise: expected.surprise };
+        Some(Ear { engine: self.engine.clone(), listener })
+    }
+
     fn reply<'a>(
         &'a mut self,
         request: ReplyRequest<'a>,
@@ -142,7 +160,10 @@ impl ChatModel for LocalModel {
             let prompt = self.build(&request)?;
             self.check_room(&request, &prompt)?;
             self.notice_rewriting(&request, on_event);
-            let mut generation = self.sequence.generate(&prompt.ids, self.generate_request(&request));
+            let hears = |ear: &&Ear| ear.engine.is(&self.engine) && ear.listener.sequence != self.sequence.id();
+            let listeners = request.listeners.iter().filter(hears).map(|ear| ear.listener.clone()).collect();
+            let generate = GenerateRequest { listeners, ..self.generate_request(&request) };
+            let mut generation = self.sequence.generate(&prompt.ids, generate);
             let generated = loop {
                 match generation.next().await {
                     Some(Ok(GenerateEvent::Token { text, reasoning, .. })) => {
@@ -160,7 +181,12 @@ impl ChatModel for LocalModel {
             };
             self.tokens_read = generated.read_tokens;
             let tokenizer = self.engine.model().tokenizer();
-            message::cut(tokenizer, &self.digest, &generated).map_err(|error| failed(&self.name, error))
+            let mut reply =
+                message::cut(tokenizer, &self.digest, &generated).map_err(|error| failed(&self.name, error))?;
+            let mut heard = std::mem::take(&mut reply.surprise).into_iter();
+            let of = |ear| if hears(&ear) { heard.next().flatten() } else { None };
+            reply.surprise = request.listeners.iter().map(of).collect();
+            Ok(reply)
         }
         .boxed()
     }

@@ -78,7 +78,7 @@ impl Table {
 
     pub(crate) fn request(&self, turn: u32, control: Option<ControlWord>) -> ReplyRequest<'_> {
         let draw = Draw { seed: 11, seat: self.seat, turn };
-        ReplyRequest { context: &self.context, control, sampling: &self.sampling, draw }
+        ReplyRequest { context: &self.context, control, sampling: &self.sampling, draw, listeners: &[] }
     }
 
     pub(crate) fn hear(&mut self, agent: &str, reply: &Reply) {

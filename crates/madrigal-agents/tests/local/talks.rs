@@ -46,7 +46,8 @@ async fn seats_that_share_an_engine_do_not_hear_each_other() {
         let together = talk(&mut [seat(&shared), seat(&shared)], 12).await;
         let alone = talk(&mut [seat(&engine("qwen3", template)), seat(&engine("qwen3", template))], 12).await;
         assert_eq!(ids(&together.said), ids(&alone.said));
-        assert_eq!(together.read, alone.read);
+        // What one has read the other need not read; nothing else changes.
+        assert!(together.read.iter().zip(&alone.read).all(|(ours, theirs)| ours.0 <= theirs.0 && ours.1 == theirs.1));
         let again = talk(&mut [seat(&shared), seat(&shared)], 12).await;
         assert_eq!(ids(&together.said), ids(&again.said));
     }

@@ -42,7 +42,7 @@ pub(crate) fn spoken(tokenizer: &Tokenizer, ids: &[u32]) -> SpokenIds {
 }
 
 pub(crate) fn ask<'a>(context: &'a Context, control: Option<ControlWord>, sampling: &'a Sampling) -> ReplyRequest<'a> {
-    ReplyRequest { context, control, sampling, draw: Draw { seed: 1, seat: 0, turn: 1 } }
+    ReplyRequest { context, control, sampling, draw: Draw { seed: 1, seat: 0, turn: 1 }, listeners: &[] }
 }
 
 pub(crate) fn build(

@@ -49,6 +49,7 @@ impl Table {
             control,
             sampling: &self.sampling,
             draw: Draw { seed: 7, seat: 0, turn: self.turn },
+            listeners: &[],
         };
         model.reply(request, on_event).await
     }

@@ -4,10 +4,11 @@ use super::clock;
 use super::facts::end;
 use crate::event::{Event, MessageId};
 
-/// An event as a line of text, not yet escaped; `None` for messages, which are not told but shown.
+/// An event as a line of text, not yet escaped; `None` for messages, which are not told but shown, and for measurements,
+/// of which there is one for every listener of every message.
 pub(super) fn told(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Message(_) => return None,
+        Event::Message(_) | Event::Surprise { .. } => return None,
         Event::Control { from, to, word, .. } => match (from, to) {
             (Some(from), Some(to)) => format!("{from} sends {word} to {to}"),
             (Some(from), None) => format!("{from} sends {word}"),

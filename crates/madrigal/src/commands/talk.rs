@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use madrigal_agents::chat_model::{Draw, ReplyRequest};
 use madrigal_agents::control::ControlWord;
-use madrigal_dialogue::{Conversation, ConversationConfig, seed_prompt};
+use madrigal_dialogue::{Conversation, ConversationConfig, Listening, seed_prompt};
 use madrigal_journal::JournalWriter;
 use madrigal_journal::event::{ForkedFrom, Header};
 use serde_json::json;
@@ -82,7 +82,10 @@ fn prepare(settings: &Settings, place: &Place) -> Result<Option<Begun>> {
         return Ok(None);
     }
     let loaded = table.loaded.clone();
-    let conversation = conversation(&config, table)?;
+    let mut conversation = conversation(&config, table)?;
+    if settings.no_listen.unwrap_or(false) {
+        conversation = conversation.with_listening(Listening::Off);
+    }
     let started_ms = runs::now_ms();
     let root = settings.out.as_deref().or(place.named()).or(settings.runs.as_deref()).unwrap_or(place.root());
     let run = runs::create(root, started_ms)?;
@@ -117,7 +120,10 @@ pub(crate) fn header(
 /// The conversation that `config` describes, between the agents of `table`.
 pub(crate) fn conversation(config: &ConversationConfig, table: Table) -> Result<Conversation> {
     Conversation::new(table.seats, &config.policy, config.stop.clone(), config.seed_prompt.clone(), config.seed)
-        .map(|conversation| conversation.with_notices(table.notices))
+        .map(|conversation| {
+            let listening = if config.surprise { Listening::Measured } else { Listening::InStep };
+            conversation.with_notices(table.notices).with_listening(listening)
+        })
         .map_err(Failure::usage)
 }
 
@@ -177,6 +183,7 @@ fn dry_run(config: &ConversationConfig, mut table: Table, json: bool) -> Result 
             control: config.seed_prompt.is_none().then_some(ControlWord::Start),
             sampling: &seat.sampling,
             draw: Draw { seed: config.seed, seat: index as u32, turn: index as u32 + 1 },
+            listeners: &[],
         };
         let prompt = seat.model.prompt(&request).map_err(Failure::of)?;
         let tokens = seat.model.count(&request).map_err(Failure::of)?;

@@ -10,7 +10,7 @@ use madrigal_engine::Generated;
 use madrigal_engine::tokenizer::{Decode, Encode, EncodeError, Tokenizer};
 use madrigal_journal::event::Finish;
 
-use crate::chat_model::{Reply, Usage};
+use crate::chat_model::{Reply, Surprise, Usage};
 use crate::context::SpokenIds;
 use crate::control::ControlWord;
 
@@ -21,7 +21,6 @@ pub(super) fn cut(tokenizer: &Tokenizer, digest: &Arc<str>, generated: &Generate
     Ok(Reply {
         text: said.trim().to_owned(),
         control,
-        ids: Some(SpokenIds { tokenizer: Arc::clone(digest), ids }),
         reasoning: generated.reasoning.clone(),
         finish: match generated.finish {
             madrigal_engine::Finish::Length => Finish::Length,
@@ -32,7 +31,16 @@ pub(super) fn cut(tokenizer: &Tokenizer, digest: &Arc<str>, generated: &Generate
             completion_tokens: u32::try_from(generated.drawn.len()).ok(),
             cost_usd: None,
         },
+        surprise: generated.surprise.iter().map(|surprise| Some(sum(surprise.as_ref()?, generated, &ids))).collect(),
+        ids: Some(SpokenIds { tokenizer: Arc::clone(digest), ids }),
     })
+}
+
+/// How surprising the part of what was said is that became the message.
+fn sum(surprise: &madrigal_engine::Surprise, generated: &Generated, ids: &[u32]) -> Surprise {
+    let tokens = generated.ids.iter().zip(ids).take_while(|(said, kept)| said == kept).count();
+    let nats = surprise.nats.iter().take(tokens);
+    Surprise { tokens: u32::try_from(nats.len()).unwrap_or(u32::MAX), nats: nats.sum() }
 }
 
 /// The ids of the first `length` bytes of what was said, without control tokens: they are no text, and must not become

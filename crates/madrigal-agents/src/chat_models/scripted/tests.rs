@@ -41,7 +41,7 @@ pub(super) fn ask(
 ) -> Reply {
     let sampling = Sampling::default();
     let draw = Draw { seed, seat: 0, turn };
-    block_on(model.reply(ReplyRequest { context, control, sampling: &sampling, draw }, &mut |_| {})).unwrap()
+    block_on(model.reply(ReplyRequest { context, control, sampling: &sampling, draw, listeners: &[] }, &mut |_| {})).unwrap()
 }
 
 /// A talk between the two, the listener first.
@@ -64,7 +64,7 @@ impl Talk {
         name.clone_into(&mut self.context.agent);
         let sampling = Sampling::default();
         let draw = Draw { seed: self.seed, seat, turn };
-        let request = ReplyRequest { context: &self.context, control: None, sampling: &sampling, draw };
+        let request = ReplyRequest { context: &self.context, control: None, sampling: &sampling, draw, listeners: &[] };
         let reply = block_on(model.reply(request, &mut |_| {})).unwrap();
         self.context.said.push(said(turn, Some(name), &reply.text));
         (name, reply, model.state().unwrap_or_default())
@@ -199,7 +199,7 @@ proptest! {
                 let reply = ask(original.as_mut(), &context, seed, turn, *control);
                 if (turn as usize) <= cut {
                     let draw = Draw { seed, seat: 0, turn };
-                    let request = ReplyRequest { context: &context, control: *control, sampling: &sampling, draw };
+                    let request = ReplyRequest { context: &context, control: *control, sampling: &sampling, draw, listeners: &[] };
                     resumed.adopt(&request, &reply);
                 } else {
                     prop_assert_eq!(&ask(resumed.as_mut(), &context, seed, turn, *control), &reply);
@@ -220,6 +220,7 @@ proptest! {
             let sampling = Sampling::default();
             let request = ReplyRequest {
                 context: &context, control: None, sampling: &sampling, draw: Draw { seed, seat: 0, turn: 1 },
+                listeners: &[],
             };
             let put_in = Reply::from_text(&words);
             one.adopt(&request, &put_in);

@@ -10,6 +10,7 @@ use crate::cli::Place;
 use crate::failure::{Context, Result};
 use crate::output::{self, BOLD, DIM, neutral, seat_style};
 use crate::runs;
+use crate::units;
 
 /// A run's facts and what was said.
 #[derive(Debug, Args)]
@@ -82,6 +83,10 @@ fn describe(event: &Event, config: &madrigal_dialogue::ConversationConfig, text:
                 dropped.len(),
                 neutral(agent)
             ));
+        }
+        Event::Surprise { agent, nats, tokens, .. } => {
+            let heard = units::surprise(*nats, *tokens);
+            text.push_str(&format!("{DIM}        {} heard {heard}{DIM:#}\n\n", neutral(agent)));
         }
         Event::Notice { text: notice, .. } => {
             text.push_str(&format!("{DIM}        note: {}{DIM:#}\n\n", neutral(notice)));
