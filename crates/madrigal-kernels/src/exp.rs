@@ -38,11 +38,11 @@ pub(crate) fn power_of_two(shifted: f32) -> f32 {
     f32::from_bits(shifted.to_bits().wrapping_add(BIAS as u32) << 23)
 }
 
-/// [`exp`] of every lane, with the same bits.
+/// [`exp`] of every lane, with the same bits, for `x <= 88` (or NaN).
 #[inline(always)]
 pub(crate) fn exp_lanes<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
-    let (low, high, round) = (simd.splat(-87.0), simd.splat(88.0), simd.splat(ROUND));
-    let clamped = simd.min(high, simd.max(low, x));
+    let (low, round) = (simd.splat(-87.0), simd.splat(ROUND));
+    let clamped = simd.max(low, x);
     let shifted = simd.add(simd.mul(clamped, simd.splat(std::f32::consts::LOG2_E)), round);
     let n = simd.sub(shifted, round);
     let r = simd.sub(clamped, simd.mul(n, simd.splat(LN2_HIGH)));
@@ -52,8 +52,7 @@ pub(crate) fn exp_lanes<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
         sum = simd.add(simd.mul(sum, r), simd.splat(term));
     }
     let finite = simd.mul(sum, simd.power_of_two(shifted));
-    let finite = simd.if_less(x, low, simd.splat(0.0), finite);
-    simd.if_less(high, x, simd.splat(f32::INFINITY), finite)
+    simd.if_less(x, low, simd.splat(0.0), finite)
 }
 
 #[cfg(test)]
@@ -76,9 +75,8 @@ mod tests {
 
     #[test]
     fn lanes_have_the_bits_of_the_scalar() {
-        let ends =
-            [-87.0, 88.0, f32::NEG_INFINITY, f32::INFINITY, f32::NAN, 1e30, -1e30, 0.0, -0.0, -87.00001, 88.00001];
-        let x: Vec<f32> = (-90_000..=90_000).map(|step| step as f32 * 1e-3).chain(ends).chain([1.5; LANES]).collect();
+        let ends = [-87.0, 88.0, f32::NEG_INFINITY, f32::NAN, -1e30, 0.0, -0.0, -87.00001];
+        let x: Vec<f32> = (-90_000..=87_990).map(|step| step as f32 * 1e-3).chain(ends).chain([1.5; LANES]).collect();
         for isa in Isa::available() {
             let mut lanes = x.clone();
             Dispatch::new(isa).unwrap().run(ExpLanes(&mut lanes));

@@ -347,10 +347,9 @@ impl<E: Element> Lines<E> {
 /// Up to 32 numbers, rounded, and zeros behind them.
 #[inline(always)]
 fn rounded<E: Element>(from: &[f32]) -> [E; SPAN] {
-    if let Ok(from) = <&[f32; SPAN]>::try_from(from) {
-        return from.map(E::round);
+    let mut out = [E::ZERO; SPAN];
+    for (out, &from) in out.iter_mut().zip(from) {
+        *out = E::round(from);
     }
-    let mut padded = [0.0; SPAN];
-    padded[..from.len()].copy_from_slice(from);
-    padded.map(E::round)
+    out
 }

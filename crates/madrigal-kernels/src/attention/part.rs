@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::tile::{QUERIES, Tile};
+use super::tile::{QUERIES, Query, Tile};
 use super::{AttentionJob, AttentionRow, Plan, ROWS, STRIP, state};
 use crate::disjoint::Disjoint;
 use crate::kv::{Element, Line, Lines, SPAN, Store};
@@ -125,26 +125,23 @@ impl<'a> Part<'a> {
             width: shape.value_width(),
             scale: self.job.scale,
             count: 0,
-            queries: [&[]; QUERIES],
-            sees: [(0, 0); QUERIES],
-            states: [0; QUERIES],
+            queries: [Query::default(); QUERIES],
         };
-        let count = sharing.len() * group;
-        let mut first = 0;
-        while first < count {
-            let queries = QUERIES.min(count - first);
-            for q in 0..queries {
-                let (index, g) = (sharing[(first + q) / group], (first + q) % group);
-                let head = self.kv_head * group + g;
-                let sees = rows[index].sees(span * SPAN, SPAN);
-                tile.queries[q] = &rows[index].q[head * shape.head_dim..][..shape.head_dim];
-                tile.sees[q] = (sees.start, sees.end);
-                tile.states[q] = (index * group + g) * self.plan.state;
+        for &index in sharing {
+            let sees = rows[index].sees(span * SPAN, SPAN);
+            let heads = rows[index].q.chunks_exact(shape.head_dim).skip(self.kv_head * group).take(group);
+            for (g, query) in heads.enumerate() {
+                let state = (index * group + g) * self.plan.state;
+                tile.queries[tile.count] = Query { values: query, low: sees.start, high: sees.end, state };
+                tile.count += 1;
+                if tile.count == QUERIES {
+                    tile.step(self.dispatch, states);
+                    (tile.count, tile.keys_ahead, tile.values_ahead) = (0, 0, 0);
+                }
             }
-            tile.count = queries;
+        }
+        if tile.count > 0 {
             tile.step(self.dispatch, states);
-            (tile.keys_ahead, tile.values_ahead) = (0, 0);
-            first += queries;
         }
     }
 }

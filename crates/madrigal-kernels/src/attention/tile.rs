@@ -12,8 +12,11 @@ use crate::exp::exp_lanes;
 use crate::kv::{Element, Line, SPAN};
 use crate::simd::{Dispatch, LANES, Op, Simd};
 
-/// The most queries of a tile.
-pub(super) const QUERIES: usize = 4;
+/// The most queries of a tile: a vector of corrections. The many scores at once hide how long each one's `exp` takes.
+pub(super) const QUERIES: usize = LANES;
+
+/// Queries whose sums are in registers at once.
+const TOGETHER: usize = 4;
 
 /// Queries at one head that see (parts of) the same span.
 pub(super) struct Tile<'a, E> {
@@ -28,12 +31,18 @@ pub(super) struct Tile<'a, E> {
     pub(super) scale: f32,
     /// Queries that there are.
     pub(super) count: usize,
-    /// A head each.
-    pub(super) queries: [&'a [f32]; QUERIES],
-    /// The slots `.0...1` are attended to; never none.
-    pub(super) sees: [(usize, usize); QUERIES],
-    /// Where the queries' states begin.
-    pub(super) states: [usize; QUERIES],
+    pub(super) queries: [Query<'a>; QUERIES],
+}
+
+/// One row at one query head.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Query<'a> {
+    pub(super) values: &'a [f32],
+    /// Slots `low..high` are attended to; never none.
+    pub(super) low: usize,
+    pub(super) high: usize,
+    /// Where its state begins.
+    pub(super) state: usize,
 }
 
 /// Scores, then weights, of one query: lower and upper half of the span.
@@ -46,14 +55,6 @@ impl<E: Element> Tile<'_, E> {
         let mut weights = [[[0.0; LANES]; 2]; QUERIES];
         let mut corrections = [0.0; LANES];
         dispatch.run(Weigh { tile: self, weights: &mut weights, corrections: &mut corrections, states });
-        let (mut low, mut high) = (0, SPAN);
-        for &(l, h) in &self.sees[..count] {
-            low = low.max(l);
-            high = high.min(h);
-        }
-        if low >= high {
-            (low, high) = (SPAN, SPAN);
-        }
         let mut accumulate = |queries: Range<usize>, slots: Range<usize>| {
             if !slots.is_empty() {
                 let corrections = &mut corrections[queries.clone()];
@@ -61,13 +62,24 @@ impl<E: Element> Tile<'_, E> {
                 dispatch.run(Accumulate { tile: self, first: queries.start, slots, weights, corrections, states });
             }
         };
-        // Slots before those that all see, these, and those after them.
-        for q in 0..count {
-            accumulate(q..q + 1, self.sees[q].0..self.sees[q].1.min(low));
-        }
-        accumulate(0..count, low..high);
-        for q in 0..count {
-            accumulate(q..q + 1, self.sees[q].0.max(high)..self.sees[q].1);
+        for first in (0..count).step_by(TOGETHER) {
+            let queries = first..count.min(first + TOGETHER);
+            let (mut low, mut high) = (0, SPAN);
+            for query in &self.queries[queries.clone()] {
+                low = low.max(query.low);
+                high = high.min(query.high);
+            }
+            if low >= high {
+                (low, high) = (SPAN, SPAN);
+            }
+            // Slots before those that all of them see, these, and those after them.
+            for q in queries.clone() {
+                accumulate(q..q + 1, self.queries[q].low..self.queries[q].high.min(low));
+            }
+            accumulate(queries.clone(), low..high);
+            for q in queries {
+                accumulate(q..q + 1, self.queries[q].low.max(high)..self.queries[q].high);
+            }
         }
     }
 
@@ -82,7 +94,7 @@ impl<E: Element> Tile<'_, E> {
         let (pairs, last) = self.keys.as_chunks::<2>();
         let mut queries = [&[][..]; Q];
         for q in 0..Q {
-            queries[q] = &self.queries[first + q].as_chunks::<2>().0[..pairs.len()];
+            queries[q] = &self.queries[first + q].values.as_chunks::<2>().0[..pairs.len()];
         }
         let mut even = [[simd.splat(0.0); H]; Q];
         let mut odd = even;
@@ -104,7 +116,7 @@ impl<E: Element> Tile<'_, E> {
         if let [line] = last {
             let key = halves::<S, E, HALF, H>(simd, line);
             for q in 0..Q {
-                let query = simd.splat(self.queries[first + q][self.keys.len() - 1]);
+                let query = simd.splat(self.queries[first + q].values[self.keys.len() - 1]);
                 for h in 0..H {
                     even[q][h] = simd.mul_add(key[h], query, even[q][h]);
                 }
@@ -126,7 +138,7 @@ impl<E: Element> Tile<'_, E> {
         let lowest = simd.splat(f32::NEG_INFINITY);
         let mut corrections = [0.0; LANES];
         for q in 0..self.count {
-            let (low, high) = self.sees[q];
+            let Query { low, high, .. } = self.queries[q];
             if high - low < SPAN {
                 let scores = weights[q].as_flattened_mut();
                 scores[..low].fill(f32::NEG_INFINITY);
@@ -135,7 +147,7 @@ impl<E: Element> Tile<'_, E> {
             let scores = [simd.load(&weights[q][0]), simd.load(&weights[q][1])];
             // A score that is NaN is none of the largest; its weight is NaN and shows.
             let largest = simd.largest(simd.max(scores[0], simd.max(scores[1], lowest)));
-            let state = &mut states[self.states[q] + LARGEST][0];
+            let state = &mut states[self.queries[q].state + LARGEST][0];
             let old = *state;
             let largest = if largest > old { largest } else { old };
             *state = largest;
@@ -149,7 +161,7 @@ impl<E: Element> Tile<'_, E> {
         simd.store(scaled, &mut corrections);
         for q in 0..self.count {
             let sum = simd.add(simd.load(&weights[q][0]), simd.load(&weights[q][1]));
-            let total = &mut states[self.states[q] + TOTAL];
+            let total = &mut states[self.queries[q].state + TOTAL];
             simd.store(simd.mul_add(simd.load(total), simd.splat(corrections[q]), sum), total);
         }
         corrections
@@ -172,7 +184,7 @@ impl<E: Element> Tile<'_, E> {
         let mut sums = [[[simd.splat(0.0); 2]; L]; Q];
         for q in 0..Q {
             let correction = simd.splat(corrections[q]);
-            let from = &states[self.states[first + q] + SUMS + 2 * line..][..2 * L];
+            let from = &states[self.queries[first + q].state + SUMS + 2 * line..][..2 * L];
             for l in 0..L {
                 for h in 0..2 {
                     sums[q][l][h] = simd.mul(simd.load(&from[2 * l + h]), correction);
@@ -201,7 +213,7 @@ impl<E: Element> Tile<'_, E> {
             }
         }
         for q in 0..Q {
-            let to = &mut states[self.states[first + q] + SUMS + 2 * line..][..2 * L];
+            let to = &mut states[self.queries[first + q].state + SUMS + 2 * line..][..2 * L];
             for l in 0..L {
                 for h in 0..2 {
                     simd.store(sums[q][l][h], &mut to[2 * l + h]);
@@ -224,11 +236,16 @@ impl<E: Element> Op for Weigh<'_, E> {
     fn call<S: Simd>(self, simd: S) {
         let Weigh { tile, weights, corrections, states } = self;
         if S::MANY_REGISTERS {
-            match tile.count {
-                1 => tile.scores::<S, 1, 0, 2>(simd, 0, weights),
-                2 => tile.scores::<S, 2, 0, 2>(simd, 0, weights),
-                3 => tile.scores::<S, 3, 0, 2>(simd, 0, weights),
-                _ => tile.scores::<S, 4, 0, 2>(simd, 0, weights),
+            let mut q = 0;
+            while q + TOGETHER <= tile.count {
+                tile.scores::<S, TOGETHER, 0, 2>(simd, q, weights);
+                q += TOGETHER;
+            }
+            match tile.count - q {
+                3 => tile.scores::<S, 3, 0, 2>(simd, q, weights),
+                2 => tile.scores::<S, 2, 0, 2>(simd, q, weights),
+                1 => tile.scores::<S, 1, 0, 2>(simd, q, weights),
+                _ => {}
             }
         } else {
             let mut q = 0;
@@ -246,7 +263,7 @@ impl<E: Element> Op for Weigh<'_, E> {
     }
 }
 
-/// Weighted values of some slots, which all of the queries see. Their corrections are done with thereafter.
+/// Weighted values of some slots, which all of at most [`TOGETHER`] queries see. Their corrections are done with thereafter.
 struct Accumulate<'a, E> {
     tile: &'a Tile<'a, E>,
     /// As many queries from here as there are weights.
@@ -265,7 +282,7 @@ impl<E: Element> Op for Accumulate<'_, E> {
                 1 => self.lines::<S, 1, 4>(simd, 0),
                 2 => self.lines::<S, 2, 4>(simd, 0),
                 3 => self.lines::<S, 3, 2>(simd, 0),
-                _ => self.lines::<S, 4, 2>(simd, 0),
+                _ => self.lines::<S, TOGETHER, 2>(simd, 0),
             }
         } else {
             let mut q = 0;

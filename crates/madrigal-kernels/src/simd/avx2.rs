@@ -95,11 +95,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn min(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        halves!(_mm256_min_ps, a, b)
-    }
-
-    #[inline(always)]
     fn if_less(self, a: [__m256; 2], b: [__m256; 2], then: [__m256; 2], otherwise: [__m256; 2]) -> [__m256; 2] {
         let less = halves!(_mm256_cmp_ps::<_CMP_LT_OQ>, a, b);
         halves!(_mm256_blendv_ps, otherwise, then, less)

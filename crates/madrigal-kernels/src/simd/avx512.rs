@@ -89,11 +89,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        avx512! { _mm512_min_ps(a, b) }
-    }
-
-    #[inline(always)]
     fn if_less(self, a: __m512, b: __m512, then: __m512, otherwise: __m512) -> __m512 {
         avx512! { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), otherwise, then) }
     }

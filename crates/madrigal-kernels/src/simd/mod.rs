@@ -40,8 +40,6 @@ pub(crate) trait Simd: Copy {
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// `if a > b { a } else { b }`, so `b` where one of them is NaN.
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// `if a < b { a } else { b }`, so `b` where one of them is NaN.
-    fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `if a < b { then } else { otherwise }`.
     fn if_less(self, a: Self::Floats, b: Self::Floats, then: Self::Floats, otherwise: Self::Floats) -> Self::Floats;
     /// `2^n` from the bits of `1.5 * 2^23 + n`, for `-126 <= n <= 127`.

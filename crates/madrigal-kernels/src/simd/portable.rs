@@ -68,11 +68,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn min(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
-        lanes!(a, b => if a < b { a } else { b })
-    }
-
-    #[inline(always)]
     fn if_less(
         self,
         a: [f32; LANES],
