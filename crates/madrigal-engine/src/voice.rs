@@ -11,6 +11,7 @@
 
 mod bias;
 mod lora;
+mod peft;
 mod routed;
 
 use std::fmt::Debug;
@@ -21,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 pub use bias::BiasList;
 pub use lora::{Lora, LoraError, LoraSite};
+pub use peft::PeftError;
 pub use routed::{HeadWeights, Routed, RoutedError};
 
 use crate::hyperparameters::Hyperparameters;
@@ -107,6 +109,12 @@ impl Part {
             Self::Up => "up",
             Self::Down => "down",
         }
+    }
+
+    /// Whether the model has the product: where experts are chosen, there is no one gate for all.
+    #[must_use]
+    pub fn exists(self, shape: &Hyperparameters) -> bool {
+        shape.experts.is_none() || !matches!(self, Self::Gate | Self::Up | Self::Down)
     }
 
     /// Inputs and outputs of the product.

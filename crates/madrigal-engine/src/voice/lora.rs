@@ -112,11 +112,11 @@ impl Lora {
         Ok(Self { store, scale, sites: stored, digest })
     }
 
-    /// Random factors for all products of some layers: what speed is measured with. About as strong as a trained delta:
-    /// its outputs are about `0.1` of what inputs of unit variance have.
+    /// Random factors for all products of some layers, but not those of experts: what speed is measured with. About as
+    /// strong as a trained delta: its outputs are about a tenth of its inputs.
     pub fn random(shape: &Hyperparameters, rank: usize, layers: Range<usize>, seed: u64) -> Result<Self, LoraError> {
         let sites = layers.flat_map(|layer| {
-            Part::ALL.map(|part| {
+            Part::ALL.into_iter().filter(|part| part.exists(shape)).map(move |part| {
                 let (inputs, outputs) = part.widths(shape);
                 let site = (layer * Part::ALL.len() + part as usize) as u32;
                 LoraSite {
@@ -180,6 +180,11 @@ impl Delta for Lora {
                 return Err(VoiceError::new(format!(
                     "its delta acts on layer {layer}, the model has {}",
                     shape.layers
+                )));
+            }
+            if !part.exists(shape) {
+                return Err(VoiceError::new(format!(
+                    "its delta acts on {name} of layer {layer}, which experts have here"
                 )));
             }
             let (found, expected) = ((factors.inputs, factors.outputs), part.widths(shape));
