@@ -11,11 +11,11 @@ mod qwen3;
 
 use std::sync::Arc;
 
-use madrigal_kernels::{AttentionRow, Kernels, KvLayer, Matrix, RopeStyle, RopeTable};
+use madrigal_kernels::{AttentionRow, Kernels, KvLayer, RopeStyle, RopeTable};
 
 use crate::hyperparameters::Hyperparameters;
 use crate::voice::Voice;
-use crate::weights::{Tensor, Weights, WeightsError};
+use crate::weights::{Weights, WeightsError};
 
 /// One token to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,12 +195,6 @@ impl Batch<'_> {
     }
 }
 
-impl Tensor {
-    fn matrix(&self) -> Matrix<'_> {
-        Matrix { kind: self.kind, rows: self.rows, cols: self.columns, data: self.bytes() }
-    }
-}
-
 /// The table of rotary angles for the whole window. `divisors` is GGUF's `rope_freqs.weight`.
 fn rope_table(shape: &Hyperparameters, divisors: Option<&[f32]>) -> RopeTable {
     let mut frequencies = shape.rope_frequencies();
@@ -209,18 +203,4 @@ fn rope_table(shape: &Hyperparameters, divisors: Option<&[f32]>) -> RopeTable {
     }
     let frequencies: Vec<f32> = frequencies.into_iter().map(|frequency| frequency as f32).collect();
     RopeTable::new(&frequencies, shape.context, shape.rope.scaling.attention_factor())
-}
-
-/// `x += delta`.
-fn add(x: &mut [f32], delta: &[f32]) {
-    for (x, delta) in x.iter_mut().zip(delta) {
-        *x += delta;
-    }
-}
-
-/// `x += bias` for each of its rows.
-fn add_bias(x: &mut [f32], bias: &[f32]) {
-    for row in x.chunks_exact_mut(bias.len()) {
-        add(row, bias);
-    }
 }

@@ -229,6 +229,7 @@ impl Engine {
             threads => threads,
         };
         let kernels = Kernels::new(isa, threads)?;
+        model.pack(threads)?;
 
         let kv = options.kv.unwrap_or(model.default_kv());
         let (kv_heads, head_dim) = (shape.kv_heads, shape.head_dim);

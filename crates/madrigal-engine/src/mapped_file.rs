@@ -39,6 +39,26 @@ impl MappedFile {
         Ok(Self(Arc::new(Bytes::Mapped(map))))
     }
 
+    /// Tells the system that these bytes are not needed for now: it may take their memory, and reads them from the file
+    /// again if they are asked for.
+    pub fn release(&self, range: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = &*self.0 {
+            // Whole pages; those at the ends may have neighbours that are needed.
+            const PAGE: usize = 1 << 16;
+            let (start, end) = (range.start.next_multiple_of(PAGE), range.end.min(map.len()) / PAGE * PAGE);
+            if start < end {
+                let dont_need = memmap2::UncheckedAdvice::DontNeed;
+                #[expect(unsafe_code, reason = "memmap2 calls this advice unsafe because it loses what was written")]
+                // SAFETY: nothing can be written through this mapping of a file, so nothing is lost: a later read takes the
+                // page from the file again.
+                let advised = unsafe { map.unchecked_advise_range(dont_need, start, end - start) };
+                // Advice that is not taken costs memory, nothing else.
+                drop(advised);
+            }
+        }
+    }
+
     /// Bytes that are in memory already.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {

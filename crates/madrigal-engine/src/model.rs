@@ -19,7 +19,7 @@ use crate::gguf::{Gguf, Value};
 use crate::hyperparameters::{ConfigJson, Hyperparameters, from_gguf};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
-use crate::weights::Weights;
+use crate::weights::{PackingError, Tensor, Weights, pack_all};
 
 /// An opened model.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Model {
     tokenizer: Arc<Tokenizer>,
     template: Arc<ChatTemplate>,
     files: Vec<(&'static str, PathBuf)>,
+    matrices: Vec<Tensor>,
     weight_bytes: u64,
     quants: Vec<QuantInfo>,
 }
@@ -158,6 +159,11 @@ impl Model {
         if all_precise { KvType::F32 } else { KvType::Bf16 }
     }
 
+    /// Brings the weights into the order that kernels read, in memory; once for all engines on this model.
+    pub(crate) fn pack(&self, threads: usize) -> Result<(), PackingError> {
+        pack_all(&self.matrices, threads)
+    }
+
     pub(crate) fn architecture(&self) -> &Architecture {
         &self.architecture
     }
@@ -184,7 +190,7 @@ impl Parts {
         }
         let quants = info::quants(&weights);
         let weight_bytes = quants.iter().map(|quant| quant.bytes).sum();
-        let (tokenizer, template) = (Arc::new(tokenizer), Arc::new(template));
-        Ok(Model { path, kind, shape, architecture, tokenizer, template, files, weight_bytes, quants })
+        let (tokenizer, template, matrices) = (Arc::new(tokenizer), Arc::new(template), weights.matrices().to_vec());
+        Ok(Model { path, kind, shape, architecture, tokenizer, template, files, matrices, weight_bytes, quants })
     }
 }

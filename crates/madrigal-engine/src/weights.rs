@@ -8,14 +8,16 @@
 
 mod experts;
 mod names;
+mod packing;
 mod safetensors_file;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use madrigal_kernels::BlockType;
+use madrigal_kernels::{BlockType, Matrix};
 
 use crate::gguf::{GgmlType, Gguf};
 use crate::hyperparameters::Hyperparameters;
@@ -23,6 +25,8 @@ use crate::mapped_file::MappedFile;
 use safetensors_file::SafetensorsFile;
 
 pub use experts::Projection;
+pub use packing::PackingError;
+pub(crate) use packing::pack_all;
 
 /// A matrix or vector of a model, borrowed from its file where the file has it in the order that kernels read.
 #[derive(Debug, Clone)]
@@ -36,6 +40,7 @@ pub struct Tensor {
     /// Contiguous values of a row.
     pub columns: usize,
     bytes: Bytes,
+    packed: packing::Packed,
 }
 
 /// Where a tensor's values lie.
@@ -43,13 +48,46 @@ pub struct Tensor {
 enum Bytes {
     Mapped(MappedFile, Range<usize>),
     Owned(Arc<[u8]>),
+    /// In the order of another format; rows are put in order when they are packed.
+    Split(experts::SplitMxfp4),
 }
 
 impl Tensor {
-    /// The values as they are stored, row after row.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    fn new(name: String, kind: BlockType, [rows, columns]: [usize; 2], bytes: Bytes) -> Self {
+        Self { name, kind, rows, columns, bytes, packed: packing::Packed::default() }
+    }
+
+    /// The values of a dense tensor as they are stored, row after row.
+    fn bytes(&self) -> &[u8] {
         self.bytes.get()
+    }
+
+    /// The bytes of some rows, as the type has them.
+    fn row_bytes(&self, rows: Range<usize>) -> Cow<'_, [u8]> {
+        match &self.bytes {
+            Bytes::Split(split) => Cow::Owned(split.rows(rows)),
+            bytes => {
+                let row = self.kind.row_bytes(self.columns).unwrap_or(0);
+                Cow::Borrowed(bytes.get().get(rows.start * row..rows.end * row).unwrap_or_default())
+            }
+        }
+    }
+
+    /// What kernels multiply. Quantised ones must have been packed ([`pack_all`]).
+    pub(crate) fn matrix(&self) -> Matrix<'_> {
+        let data = match self.packed.get() {
+            Some(tiles) => tiles.bytes(),
+            None => self.bytes(),
+        };
+        Matrix { kind: self.kind, rows: self.rows, cols: self.columns, data }
+    }
+
+    /// Tells the system that the stored form of some rows is not needed for now.
+    fn release(&self, rows: Range<usize>) {
+        if let Bytes::Mapped(file, range) = &self.bytes {
+            let row = self.kind.row_bytes(self.columns).unwrap_or(0);
+            file.release(range.start + rows.start * row..range.start + rows.end * row);
+        }
     }
 }
 
@@ -58,6 +96,7 @@ impl Bytes {
         match self {
             Self::Mapped(file, range) => file.get(range.clone()).unwrap_or_default(),
             Self::Owned(bytes) => bytes,
+            Self::Split(_) => &[],
         }
     }
 }
@@ -69,6 +108,7 @@ pub struct Weights {
     naming: Naming,
     tensors: BTreeMap<String, Stored>,
     taken: BTreeSet<String>,
+    matrices: Vec<Tensor>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +213,13 @@ impl Weights {
             };
             (tensor.name.clone(), stored)
         });
-        Self { path: gguf.path().to_owned(), naming: Naming::Gguf, tensors: tensors.collect(), taken: BTreeSet::new() }
+        Self {
+            path: gguf.path().to_owned(),
+            naming: Naming::Gguf,
+            tensors: tensors.collect(),
+            taken: BTreeSet::new(),
+            matrices: Vec::new(),
+        }
     }
 
     /// The tensors of a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
@@ -190,7 +236,13 @@ impl Weights {
                 }
             }
         }
-        let weights = Self { path: folder.to_owned(), naming: Naming::HuggingFace, tensors, taken: BTreeSet::new() };
+        let weights = Self {
+            path: folder.to_owned(),
+            naming: Naming::HuggingFace,
+            tensors,
+            taken: BTreeSet::new(),
+            matrices: Vec::new(),
+        };
         Ok((weights, files))
     }
 
@@ -202,7 +254,14 @@ impl Weights {
 
     /// A matrix of exactly this shape, by its GGUF name.
     pub fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Tensor, WeightsError> {
-        self.take(name, &[rows, columns])
+        let matrix = self.take(name, &[rows, columns])?;
+        self.matrices.push(matrix.clone());
+        Ok(matrix)
+    }
+
+    /// All matrices that were taken.
+    pub(crate) fn matrices(&self) -> &[Tensor] {
+        &self.matrices
     }
 
     /// A vector of exactly this length, by its GGUF name, as numbers.
@@ -312,7 +371,8 @@ impl Weights {
             return Err(WeightsError::Shape { path: path(), name, found, expected });
         }
         self.taken.insert(name.clone());
-        Ok(Tensor { name, kind, rows, columns, bytes: Bytes::Mapped(stored.file.clone(), stored.range.clone()) })
+        let bytes = Bytes::Mapped(stored.file.clone(), stored.range.clone());
+        Ok(Tensor::new(name, kind, [rows, columns], bytes))
     }
 
     fn name_in_file(&self, name: &str) -> Option<String> {

@@ -4,28 +4,22 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use madrigal_kernels::{
-    Activations, AttentionJob, AttentionRow, BlockType, Isa, Kernels, KvLayer, KvShape, KvType, Matrix,
+    Activations, AttentionJob, AttentionRow, BlockType, Gate, Isa, Kernels, KvLayer, KvShape, KvType, Matrix, Product,
+    pack, packed_bytes,
 };
 
-/// Any bytes are weights; the speed does not depend on their values unless they are subnormal.
-fn weights(kind: BlockType, rows: usize, cols: usize) -> Vec<u8> {
+/// Any bytes are weights. Clear upper bits keep scales from being subnormal or infinite, which would cost time.
+fn packed(kind: BlockType, rows: usize, cols: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut data = vec![0u8; rows * kind.row_bytes(cols).expect("whole blocks")];
-    for byte in &mut data {
+    let mut stored = vec![0u8; rows * kind.row_bytes(cols).expect("whole blocks")];
+    for byte in &mut stored {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        *byte = (state >> 32) as u8;
+        *byte = (state >> 32) as u8 & 0x3b;
     }
-    let step = kind.bytes();
-    for block in data.chunks_exact_mut(step) {
-        let high = match kind {
-            BlockType::F32 => 3,
-            _ => 1,
-        };
-        // A small positive exponent in the scale, or in the element itself.
-        block[high] = if high == 3 { 0x3c } else { 0x2c };
-    }
+    let mut data = vec![0; packed_bytes(kind, rows, cols).expect("whole blocks")];
+    pack(kind, rows, cols, &stored, &mut data);
     data
 }
 
@@ -33,25 +27,24 @@ fn floats(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919) % 2001) as f32 / 1000.0 - 1.0).collect()
 }
 
-fn matmul(c: &mut Criterion) {
+fn products(c: &mut Criterion) {
     let kernels = Kernels::new(Isa::detect(), 2).expect("kernels");
     let mut x = Activations::new();
-    for kind in [BlockType::Q8_0, BlockType::Q4_0, BlockType::F16, BlockType::F32] {
-        let mut group = c.benchmark_group(format!("matmul {kind}"));
+    for kind in [BlockType::Q4_K, BlockType::Q6_K, BlockType::Q8_0, BlockType::Q4_0, BlockType::F16, BlockType::F32] {
+        let mut group = c.benchmark_group(format!("products {kind}"));
         // Layers enough that the weights do not stay in the cache, as in a forward pass.
         for (rows, cols) in [(6144, 1024), (1024, 3072)] {
-            let data = weights(kind, rows * 16, cols);
-            let layer = data.len() / 16;
-            for batch in [1, 8] {
+            let layers: Vec<Vec<u8>> = (0..16).map(|_| packed(kind, rows, cols)).collect();
+            for batch in [1, 8, 128] {
                 x.load(&kernels, &floats(batch * cols), batch, cols);
                 let mut out = vec![0.0; batch * rows];
                 let mut turn = 0;
-                group.throughput(Throughput::Bytes(layer as u64));
+                group.throughput(Throughput::Bytes(layers[0].len() as u64));
                 group.bench_function(format!("{rows}x{cols} rows {batch}"), |b| {
                     b.iter(|| {
-                        turn = (turn + 1) % 16;
-                        let w = Matrix { kind, rows, cols, data: &data[turn * layer..][..layer] };
-                        kernels.matmul(&w, &x, black_box(&mut out));
+                        turn = (turn + 1) % layers.len();
+                        let weights = Matrix { kind, rows, cols, data: &layers[turn] };
+                        kernels.products(&x, &mut [Product::of(weights, black_box(&mut out))]);
                     });
                 });
             }
@@ -101,18 +94,18 @@ fn attention(c: &mut Criterion) {
     group.finish();
 }
 
-fn layer_rest(c: &mut Criterion) {
+fn inputs(c: &mut Criterion) {
     let kernels = Kernels::new(Isa::detect(), 2).expect("kernels");
-    let weight = floats(1024);
-    let (x, mut out) = (floats(8 * 1024), vec![0.0; 8 * 1024]);
-    c.bench_function("rms_norm 8x1024", |b| {
-        b.iter(|| kernels.rms_norm(&x, &weight, 1e-6, black_box(&mut out)));
+    let mut activations = Activations::new();
+    let (x, weight) = (floats(8 * 1024), floats(1024));
+    c.bench_function("load_normed 8x1024", |b| {
+        b.iter(|| activations.load_normed(&kernels, black_box(&x), &weight, 1e-6, 8));
     });
-    let (mut gate, up) = (floats(8 * 3072), floats(8 * 3072));
-    c.bench_function("silu_mul 8x3072", |b| {
-        b.iter(|| kernels.silu_mul(black_box(&mut gate), &up));
+    let (gate, up) = (floats(8 * 3072), floats(8 * 3072));
+    c.bench_function("load_gated 8x3072", |b| {
+        b.iter(|| activations.load_gated(&kernels, Gate::Silu, black_box(&gate), &up, 8));
     });
 }
 
-criterion_group!(benches, matmul, attention, layer_rest);
+criterion_group!(benches, products, attention, inputs);
 criterion_main!(benches);

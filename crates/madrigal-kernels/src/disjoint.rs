@@ -22,17 +22,6 @@ impl<'a, T> Disjoint<'a, T> {
         Disjoint { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    /// Overwrites one element.
-    ///
-    /// # Safety
-    /// While this borrow lives, no other thread touches element `index`.
-    #[inline(always)]
-    pub(crate) unsafe fn write(&self, index: usize, value: T) {
-        assert!(index < self.len, "output index {index} of {}", self.len);
-        // SAFETY: in bounds by the assertion, not aliased by this function's contract.
-        unsafe { *self.start.add(index) = value }
-    }
-
     /// A part of the slice.
     ///
     /// # Safety

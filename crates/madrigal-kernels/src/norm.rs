@@ -7,15 +7,8 @@ use crate::simd::{LANES, Op, Simd};
 const CHUNK: usize = 8192;
 
 impl Kernels {
-    /// `out = x / sqrt(mean(x²) + eps) * weight` for each row of `weight.len()` elements.
-    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-        assert_eq!(x.len(), out.len(), "norm of {} elements into {}", x.len(), out.len());
-        out.copy_from_slice(x);
-        self.rms_norm_in_place(out, weight, eps);
-    }
-
-    /// [`Kernels::rms_norm`] over its own input; for query and key heads.
-    pub fn rms_norm_in_place(&self, x: &mut [f32], weight: &[f32], eps: f32) {
+    /// `x = x / sqrt(mean(x²) + eps) * weight` for each row of `weight.len()` elements; for query and key heads.
+    pub fn rms_norm(&self, x: &mut [f32], weight: &[f32], eps: f32) {
         if x.is_empty() {
             return;
         }
@@ -38,14 +31,19 @@ struct RmsNorm<'a> {
 impl Op for RmsNorm<'_> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) {
-        let cols = self.weight.len();
-        for row in self.x.chunks_exact_mut(cols) {
-            let mean = sum_of_squares(simd, row) / cols as f32;
-            let inverse = 1.0 / (mean + self.eps).sqrt();
-            for (x, weight) in row.iter_mut().zip(self.weight) {
-                *x = *x * inverse * weight;
-            }
+        for row in self.x.chunks_exact_mut(self.weight.len()) {
+            normalise(simd, row, self.weight, self.eps);
         }
+    }
+}
+
+/// Normalises one row.
+#[inline(always)]
+pub(crate) fn normalise<S: Simd>(simd: S, row: &mut [f32], weight: &[f32], eps: f32) {
+    let mean = sum_of_squares(simd, row) / row.len() as f32;
+    let inverse = 1.0 / (mean + eps).sqrt();
+    for (x, weight) in row.iter_mut().zip(weight) {
+        *x = *x * inverse * weight;
     }
 }
 

@@ -5,21 +5,20 @@
 
 use std::sync::Arc;
 
-use madrigal_kernels::{Kernels, RowSite};
+use madrigal_kernels::{Activations, Kernels, RowSite};
 
 use super::Batch;
 use crate::voice::{Delta, Part};
 
 impl Batch<'_> {
-    /// `y += Δ(x)` for the rows whose voice acts on `layer`, at the sites that share the input `x`, `[rows, inputs]`: each
+    /// `y += Δ(x)` for the rows whose voice acts on `layer`, at the sites that share the input `x`: each
     /// with its part, its outputs, `[rows, width]`, and their width.
     pub(super) fn add_deltas<const SITES: usize>(
         &self,
         kernels: &Kernels,
         layer: usize,
         sites: [(Part, &mut [f32], usize); SITES],
-        x: &[f32],
-        inputs: usize,
+        x: &Activations,
     ) {
         if self.voices.is_empty() {
             return;
@@ -40,7 +39,7 @@ impl Batch<'_> {
         kernels.for_rows(&rows, &mut sites, |kernels, site, row, y| {
             let delta = self.rows[row].voice.and_then(|voice| self.voices[voice].delta.as_ref());
             if let Some(delta) = delta.filter(|delta| delta.acts_on(layer, parts[site])) {
-                delta.add(kernels, layer, parts[site], &x[row * inputs..][..inputs], y);
+                delta.add(kernels, layer, parts[site], x.row(row), y);
             }
         });
     }

@@ -4,9 +4,11 @@
 //! expert are multiplied with it together. A token's experts are added up in the order of their numbers, so its sum does
 //! not depend on who shares the batch.
 
-use madrigal_kernels::{Activations, AttentionJob, Kernels, KvLayer, RopeTable};
+use std::ops::Range;
 
-use super::{Batch, add, add_bias, rope_table};
+use madrigal_kernels::{Activations, AttentionJob, Gate, Kernels, KvLayer, Product, RopeTable};
+
+use super::{Batch, rope_table};
 use crate::hyperparameters::{Experts, Hyperparameters};
 use crate::voice::Part;
 use crate::weights::{Projection, Tensor, Weights, WeightsError};
@@ -51,12 +53,17 @@ struct Expert {
     down_bias: Vec<f32>, // [hidden]
 }
 
-/// A token that goes through an expert.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Routed {
-    row: usize,
-    /// The expert's share in the token's sum.
-    weight: f32,
+/// Which tokens go through which experts.
+#[derive(Debug, Default)]
+struct Routes {
+    /// By expert, then by rising rows: the row that goes through it.
+    rows: Vec<u32>,
+    /// Its share in the row's sum.
+    weights: Vec<f32>,
+    /// `0..rows.len()`, to pick results by.
+    order: Vec<u32>,
+    /// Per expert: its part of `rows`.
+    experts: Vec<Range<usize>>,
 }
 
 impl GptOss {
@@ -104,32 +111,33 @@ impl GptOss {
 
         let mut input = Activations::new(); // what the next matrices multiply
         let mut x = vec![0.0; rows * hidden]; // [rows, hidden], the residual stream
-        let mut normed = vec![0.0; rows * hidden]; // [rows, hidden]
         let mut queries = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
         let mut keys = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
         let mut values = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
         let mut attended = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
+        let routes = rows * chosen.min(experts); // a token's way through one of its experts
         let mut scores = vec![0.0; rows * experts]; // [rows, experts]
-        let mut delta = vec![0.0; rows * hidden]; // [rows, hidden]
+        let mut gate = vec![0.0; routes * feed_forward]; // [routes, feed_forward]
+        let mut up = vec![0.0; routes * feed_forward]; // [routes, feed_forward]
+        let mut down = vec![0.0; routes * hidden]; // [routes, hidden]
 
         for (row, x) in batch.rows.iter().zip(x.chunks_exact_mut(hidden)) {
             self.embedding.matrix().dequantize_row(row.token as usize, x);
         }
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
-            kernels.rms_norm(&x, &layer.attention_norm, rms_epsilon, &mut normed);
-            input.load(kernels, &normed, rows, hidden);
-            kernels.matmul(&layer.query.matrix(), &input, &mut queries);
-            kernels.matmul(&layer.key.matrix(), &input, &mut keys);
-            kernels.matmul(&layer.value.matrix(), &input, &mut values);
-            add_bias(&mut queries, &layer.query_bias);
-            add_bias(&mut keys, &layer.key_bias);
-            add_bias(&mut values, &layer.value_bias);
+            input.load_normed(kernels, &x, &layer.attention_norm, rms_epsilon, rows);
+            let mut products = [
+                Product::of(layer.query.matrix(), &mut queries).with_bias(Some(&layer.query_bias)),
+                Product::of(layer.key.matrix(), &mut keys).with_bias(Some(&layer.key_bias)),
+                Product::of(layer.value.matrix(), &mut values).with_bias(Some(&layer.value_bias)),
+            ];
+            kernels.products(&input, &mut products);
             let sites = [
                 (Part::Query, &mut queries[..], query_width),
                 (Part::Key, &mut keys[..], kv_width),
                 (Part::Value, &mut values[..], kv_width),
             ];
-            batch.add_deltas(kernels, index, sites, &normed, hidden);
+            batch.add_deltas(kernels, index, sites, &input);
             kernels.rope(&mut queries, head_dim, &self.rope, &positions, style);
             kernels.rope(&mut keys, head_dim, &self.rope, &positions, style);
             batch.write(kv, index, &keys, &values, kv_width);
@@ -138,47 +146,49 @@ impl GptOss {
             let job = AttentionJob { kv, rows: &attending, heads, scale, sinks: Some(&layer.sinks) };
             kernels.attention(&job, &mut attended);
             input.load(kernels, &attended, rows, query_width);
-            kernels.matmul(&layer.output.matrix(), &input, &mut delta);
-            add_bias(&mut delta, &layer.output_bias);
-            batch.add_deltas(kernels, index, [(Part::Output, &mut delta[..], hidden)], &attended, query_width);
-            add(&mut x, &delta);
+            kernels.products(
+                &input,
+                &mut [Product::onto(layer.output.matrix(), &mut x).with_bias(Some(&layer.output_bias))],
+            );
+            batch.add_deltas(kernels, index, [(Part::Output, &mut x[..], hidden)], &input);
 
-            kernels.rms_norm(&x, &layer.feed_forward_norm, rms_epsilon, &mut normed);
-            input.load(kernels, &normed, rows, hidden);
-            kernels.matmul(&layer.router.matrix(), &input, &mut scores);
-            add_bias(&mut scores, &layer.router_bias);
-            for (expert, tokens) in layer.experts.iter().zip(route(&scores, experts, chosen)) {
-                if tokens.is_empty() {
-                    continue;
-                }
-                // What the tokens of this expert are, `[tokens, hidden]`.
-                let mut own: Vec<f32> = Vec::with_capacity(tokens.len() * hidden);
-                own.extend(tokens.iter().flat_map(|token| &normed[token.row * hidden..][..hidden]));
-                let mut gate = vec![0.0; tokens.len() * feed_forward]; // [tokens, feed_forward]
-                let mut up = vec![0.0; tokens.len() * feed_forward]; // [tokens, feed_forward]
-                input.load(kernels, &own, tokens.len(), hidden);
-                kernels.matmul(&expert.gate.matrix(), &input, &mut gate);
-                kernels.matmul(&expert.up.matrix(), &input, &mut up);
-                add_bias(&mut gate, &expert.gate_bias);
-                add_bias(&mut up, &expert.up_bias);
-                kernels.clamped_swiglu(&mut gate, &up, alpha, limit);
-                input.load(kernels, &gate, tokens.len(), feed_forward);
-                kernels.matmul(&expert.down.matrix(), &input, &mut own);
-                add_bias(&mut own, &expert.down_bias);
-                for (token, own) in tokens.iter().zip(own.chunks_exact(hidden)) {
-                    let x = &mut x[token.row * hidden..][..hidden];
-                    x.iter_mut().zip(own).for_each(|(x, own)| *x += token.weight * own);
-                }
+            input.load_normed(kernels, &x, &layer.feed_forward_norm, rms_epsilon, rows);
+            let router = Product::of(layer.router.matrix(), &mut scores).with_bias(Some(&layer.router_bias));
+            kernels.products(&input, &mut [router]);
+            let routes = Routes::new(&scores, experts, chosen);
+            // Through one expert after the other, the tokens of each together: [routes, feed_forward].
+            let mut products = Vec::new();
+            let mut parts = (&mut gate[..], &mut up[..]);
+            for (expert, range) in layer.experts.iter().zip(&routes.experts).filter(|(_, range)| !range.is_empty()) {
+                let (own_gate, rest_gate) = parts.0.split_at_mut(range.len() * feed_forward);
+                let (own_up, rest_up) = parts.1.split_at_mut(range.len() * feed_forward);
+                parts = (rest_gate, rest_up);
+                let rows = &routes.rows[range.clone()];
+                let bias = Some(&expert.gate_bias[..]);
+                products.push(Product::of(expert.gate.matrix(), own_gate).with_bias(bias).with_rows(rows));
+                let bias = Some(&expert.up_bias[..]);
+                products.push(Product::of(expert.up.matrix(), own_up).with_bias(bias).with_rows(rows));
             }
+            kernels.products(&input, &mut products);
+            input.load_gated(kernels, Gate::ClampedSwiglu { alpha, limit }, &gate, &up, routes.rows.len());
+            let mut products = Vec::new();
+            let mut rest = &mut down[..]; // [routes, hidden]
+            for (expert, range) in layer.experts.iter().zip(&routes.experts).filter(|(_, range)| !range.is_empty()) {
+                let (own, others) = rest.split_at_mut(range.len() * hidden);
+                rest = others;
+                let bias = Some(&expert.down_bias[..]);
+                let rows = &routes.order[range.clone()];
+                products.push(Product::of(expert.down.matrix(), own).with_bias(bias).with_rows(rows));
+            }
+            kernels.products(&input, &mut products);
+            routes.add(&down, hidden, &mut x);
         }
 
         let last = batch.wanting(&x, hidden); // [wanting, hidden]
         let wanting = last.len() / hidden;
-        let mut normed = vec![0.0; last.len()]; // [wanting, hidden]
         let mut logits = vec![0.0; wanting * vocabulary]; // [wanting, vocabulary]
-        kernels.rms_norm(&last, &self.norm, rms_epsilon, &mut normed);
-        input.load(kernels, &normed, wanting, hidden);
-        kernels.matmul(&self.head.matrix(), &input, &mut logits);
+        input.load_normed(kernels, &last, &self.norm, rms_epsilon, wanting);
+        kernels.products(&input, &mut [Product::of(self.head.matrix(), &mut logits)]);
         logits
     }
 }
@@ -209,26 +219,45 @@ fn load_experts(
     Ok(experts.collect())
 }
 
-/// The tokens of each expert, by rising rows: every row of `scores`, `[rows, experts]`, goes to its `chosen` best experts,
-/// weighed by the softmax of their scores. Of equal scores the first is the better.
-fn route(scores: &[f32], experts: usize, chosen: usize) -> Vec<Vec<Routed>> {
-    let mut tokens = vec![Vec::new(); experts];
-    let mut order: Vec<usize> = Vec::new();
-    for (row, scores) in scores.chunks_exact(experts).enumerate() {
-        // A score that is no number must not hide: it comes first, and spoils the row's weights.
-        let rank = |expert: &usize| if scores[*expert].is_nan() { f32::INFINITY } else { scores[*expert] };
-        order.clear();
-        order.extend(0..experts);
-        order.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
-        let best = &order[..chosen.min(experts)];
-        let highest = best.first().map_or(0.0, |&expert| scores[expert]);
-        let weigh = |expert: usize| libm::expf(scores[expert] - highest);
-        let sum: f32 = best.iter().map(|&expert| weigh(expert)).sum();
-        for &expert in best {
-            tokens[expert].push(Routed { row, weight: weigh(expert) / sum });
+impl Routes {
+    /// Every row of `scores`, `[rows, experts]`, goes to its `chosen` best experts, weighed by the softmax of their scores.
+    /// Of equal scores the first is the better.
+    fn new(scores: &[f32], experts: usize, chosen: usize) -> Self {
+        let mut tokens: Vec<Vec<(u32, f32)>> = vec![Vec::new(); experts];
+        let mut order: Vec<usize> = Vec::new();
+        for (row, scores) in scores.chunks_exact(experts).enumerate() {
+            // A score that is no number must not hide: it comes first, and spoils the row's weights.
+            let rank = |expert: &usize| if scores[*expert].is_nan() { f32::INFINITY } else { scores[*expert] };
+            order.clear();
+            order.extend(0..experts);
+            order.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
+            let best = &order[..chosen.min(experts)];
+            let highest = best.first().map_or(0.0, |&expert| scores[expert]);
+            let weigh = |expert: usize| libm::expf(scores[expert] - highest);
+            let sum: f32 = best.iter().map(|&expert| weigh(expert)).sum();
+            for &expert in best {
+                tokens[expert].push((row as u32, weigh(expert) / sum));
+            }
+        }
+        let mut routes = Self::default();
+        for tokens in tokens {
+            let start = routes.rows.len();
+            routes.rows.extend(tokens.iter().map(|&(row, _)| row));
+            routes.weights.extend(tokens.iter().map(|&(_, weight)| weight));
+            routes.experts.push(start..routes.rows.len());
+        }
+        routes.order = (0..routes.rows.len() as u32).collect();
+        routes
+    }
+
+    /// Adds every route's result, `[routes, width]`, to its row of `x`, by rising experts: a row's sum does not depend on
+    /// the rows around it.
+    fn add(&self, results: &[f32], width: usize, x: &mut [f32]) {
+        for ((&row, &weight), result) in self.rows.iter().zip(&self.weights).zip(results.chunks_exact(width)) {
+            let x = &mut x[row as usize * width..][..width];
+            x.iter_mut().zip(result).for_each(|(x, result)| *x += weight * result);
         }
     }
-    tokens
 }
 
 #[cfg(test)]
@@ -238,25 +267,27 @@ mod tests {
     #[test]
     fn tokens_go_to_their_best_experts_with_weights_that_add_up_to_one() {
         let (near, far) = (1.0 / (1.0 + 1.0_f32.exp().recip()), 1.0 / (1.0 + 1.0_f32.exp()));
-        let routed = |row, weight| Routed { row, weight };
         #[rustfmt::skip]
         let scores = [
             3.0, -1.0, 2.0, 0.0,
             1.0,  1.0, 1.0, 1.0,
         ];
-        let tokens = route(&scores, 4, 2);
-        assert_eq!(tokens[1], [routed(1, 0.5)]);
-        assert_eq!(tokens[3], []);
-        assert!(tokens[0][0].row == 0 && (tokens[0][0].weight - near).abs() < 1e-6);
-        assert!(tokens[2][0].row == 0 && (tokens[2][0].weight - far).abs() < 1e-6);
-        assert_eq!(tokens[0][1], routed(1, 0.5));
+        let routes = Routes::new(&scores, 4, 2);
+        assert_eq!(routes.experts, [0..2, 2..3, 3..4, 4..4]);
+        assert_eq!(routes.rows, [0, 1, 1, 0]);
+        for (weight, expected) in routes.weights.iter().zip([near, 0.5, 0.5, far]) {
+            assert!((weight - expected).abs() < 1e-6, "{weight} instead of {expected}");
+        }
+        let mut x = [10.0, 20.0];
+        routes.add(&[1.0, 2.0, 4.0, 8.0], 1, &mut x);
+        assert!((x[0] - (10.0 + near + 8.0 * far)).abs() < 1e-5 && x[1] == 23.0);
     }
 
     #[test]
     fn a_score_that_is_no_number_is_not_passed_over() {
         for nan in [f32::NAN, -f32::NAN] {
-            let tokens = route(&[5.0, nan, 4.0], 3, 2);
-            assert!(tokens[1][0].weight.is_nan() && tokens[0][0].weight.is_nan());
+            let routes = Routes::new(&[5.0, nan, 4.0], 3, 2);
+            assert!(routes.rows == [0, 0] && routes.weights.iter().all(|weight| weight.is_nan()));
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Pre-norm decoder with grouped-query attention, rotary positions and a SiLU-gated feed-forward part.
 
-use madrigal_kernels::{Activations, AttentionJob, Kernels, KvLayer, RopeTable};
+use madrigal_kernels::{Activations, AttentionJob, Gate, Kernels, KvLayer, Product, RopeTable};
 
-use super::{Batch, add, rope_table};
+use super::{Batch, rope_table};
 use crate::hyperparameters::Hyperparameters;
+use crate::voice::Part;
 use crate::weights::{Tensor, Weights, WeightsError};
 
 /// The weights of one model.
@@ -74,24 +75,30 @@ impl Llama {
 
         let mut input = Activations::new(); // what the next matrices multiply
         let mut x = vec![0.0; rows * hidden]; // [rows, hidden], the residual stream
-        let mut normed = vec![0.0; rows * hidden]; // [rows, hidden]
         let mut queries = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
         let mut keys = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
         let mut values = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
         let mut attended = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
         let mut gate = vec![0.0; rows * feed_forward]; // [rows, feed_forward]
         let mut up = vec![0.0; rows * feed_forward]; // [rows, feed_forward]
-        let mut delta = vec![0.0; rows * hidden]; // [rows, hidden]
 
         for (row, x) in batch.rows.iter().zip(x.chunks_exact_mut(hidden)) {
             self.embedding.matrix().dequantize_row(row.token as usize, x);
         }
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
-            kernels.rms_norm(&x, &layer.attention_norm, rms_epsilon, &mut normed);
-            input.load(kernels, &normed, rows, hidden);
-            kernels.matmul(&layer.query.matrix(), &input, &mut queries);
-            kernels.matmul(&layer.key.matrix(), &input, &mut keys);
-            kernels.matmul(&layer.value.matrix(), &input, &mut values);
+            input.load_normed(kernels, &x, &layer.attention_norm, rms_epsilon, rows);
+            let mut products = [
+                Product::of(layer.query.matrix(), &mut queries),
+                Product::of(layer.key.matrix(), &mut keys),
+                Product::of(layer.value.matrix(), &mut values),
+            ];
+            kernels.products(&input, &mut products);
+            let sites = [
+                (Part::Query, &mut queries[..], query_width),
+                (Part::Key, &mut keys[..], kv_width),
+                (Part::Value, &mut values[..], kv_width),
+            ];
+            batch.add_deltas(kernels, index, sites, &input);
             kernels.rope(&mut queries, head_dim, &self.rope, &positions, style);
             kernels.rope(&mut keys, head_dim, &self.rope, &positions, style);
             batch.write(kv, index, &keys, &values, kv_width);
@@ -100,26 +107,24 @@ impl Llama {
             let job = AttentionJob { kv, rows: &attending, heads, scale, sinks: None };
             kernels.attention(&job, &mut attended);
             input.load(kernels, &attended, rows, query_width);
-            kernels.matmul(&layer.output.matrix(), &input, &mut delta);
-            add(&mut x, &delta);
+            kernels.products(&input, &mut [Product::onto(layer.output.matrix(), &mut x)]);
+            batch.add_deltas(kernels, index, [(Part::Output, &mut x[..], hidden)], &input);
 
-            kernels.rms_norm(&x, &layer.feed_forward_norm, rms_epsilon, &mut normed);
-            input.load(kernels, &normed, rows, hidden);
-            kernels.matmul(&layer.gate.matrix(), &input, &mut gate);
-            kernels.matmul(&layer.up.matrix(), &input, &mut up);
-            kernels.silu_mul(&mut gate, &up);
-            input.load(kernels, &gate, rows, feed_forward);
-            kernels.matmul(&layer.down.matrix(), &input, &mut delta);
-            add(&mut x, &delta);
+            input.load_normed(kernels, &x, &layer.feed_forward_norm, rms_epsilon, rows);
+            let mut products = [Product::of(layer.gate.matrix(), &mut gate), Product::of(layer.up.matrix(), &mut up)];
+            kernels.products(&input, &mut products);
+            let sites = [(Part::Gate, &mut gate[..], feed_forward), (Part::Up, &mut up[..], feed_forward)];
+            batch.add_deltas(kernels, index, sites, &input);
+            input.load_gated(kernels, Gate::Silu, &gate, &up, rows);
+            kernels.products(&input, &mut [Product::onto(layer.down.matrix(), &mut x)]);
+            batch.add_deltas(kernels, index, [(Part::Down, &mut x[..], hidden)], &input);
         }
 
         let last = batch.wanting(&x, hidden); // [wanting, hidden]
         let wanting = last.len() / hidden;
-        let mut normed = vec![0.0; last.len()]; // [wanting, hidden]
         let mut logits = vec![0.0; wanting * vocabulary]; // [wanting, vocabulary]
-        kernels.rms_norm(&last, &self.norm, rms_epsilon, &mut normed);
-        input.load(kernels, &normed, wanting, hidden);
-        kernels.matmul(&self.head.matrix(), &input, &mut logits);
+        input.load_normed(kernels, &last, &self.norm, rms_epsilon, wanting);
+        kernels.products(&input, &mut [Product::of(self.head.matrix(), &mut logits)]);
         logits
     }
 }

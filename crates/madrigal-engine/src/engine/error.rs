@@ -18,6 +18,9 @@ pub enum EngineError {
     /// The kernels cannot run.
     #[error(transparent)]
     Kernels(#[from] KernelsError),
+    /// There is no memory for the weights.
+    #[error(transparent)]
+    Packing(#[from] crate::weights::PackingError),
     /// The weights alone pass the memory limit.
     #[error(
         "load the weights: they take {weights} bytes, the memory limit is {limit}; raise it or take a smaller model"

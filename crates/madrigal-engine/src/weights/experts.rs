@@ -4,11 +4,11 @@
 //! (`[expert, column, row]`) or, as MXFP4, in two tensors (`_blocks` and `_scales`) whose nibbles stand in another order;
 //! in both, rows of gate and up alternate.
 
-use std::sync::Arc;
+use std::ops::Range;
 
 use madrigal_kernels::BlockType;
 
-use super::{Bytes, Naming, StoredKind, Tensor, Weights, WeightsError};
+use super::{Bytes, MappedFile, Naming, StoredKind, Tensor, Weights, WeightsError};
 
 /// Which of an expert's three matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,9 @@ impl Weights {
     ) -> Result<Vec<Tensor>, WeightsError> {
         if self.naming == Naming::Gguf {
             let all = self.take(&projection.gguf_name(layer, "weight"), &[count, rows, columns])?;
-            return Ok((0..count).map(|expert| all.expert(expert, rows)).collect());
+            let experts: Vec<Tensor> = (0..count).map(|expert| all.expert(expert, rows)).collect();
+            self.matrices.extend_from_slice(&experts);
+            return Ok(experts);
         }
         let name = projection.hugging_face_name(layer);
         if self.tensors.contains_key(&format!("{name}_blocks")) {
@@ -77,7 +79,7 @@ impl Weights {
             .map(|expert| {
                 let source = all.expert(expert, columns);
                 let bytes = transposed(source.bytes(), source.kind.bytes(), [rows, columns], step, first);
-                Tensor { rows, columns, bytes: Bytes::Owned(bytes.into()), ..source }
+                Tensor::new(source.name, source.kind, [rows, columns], Bytes::Owned(bytes.into()))
             })
             .collect())
     }
@@ -103,8 +105,7 @@ impl Weights {
         Ok(values.into_iter().skip(first).step_by(step).collect())
     }
 
-    /// Blocks of 16 bytes whose low and high nibbles are neighbours, and their scales apart, become GGML's MXFP4: scale
-    /// first, then bytes whose low nibbles are the first half of the block and whose high ones are the second.
+    /// Experts in two tensors of bytes; they are brought into GGML's order when they are packed.
     fn mxfp4_experts(
         &mut self,
         name: &str,
@@ -121,25 +122,14 @@ impl Weights {
         }
         let blocks = self.raw(&blocks_name, &[count, step * rows, in_row, BLOCK_NIBBLES])?;
         let scales = self.raw(&format!("{name}_scales"), &[count, step * rows, in_row])?;
-        let (blocks, scales) = (blocks.bytes().as_chunks::<BLOCK_NIBBLES>().0, scales.bytes());
-        let row_of = |expert: usize, row: usize| {
-            let start = (expert * step * rows + step * row + first) * in_row;
-            blocks[start..][..in_row].iter().zip(&scales[start..][..in_row])
-        };
-        Ok((0..count)
-            .map(|expert| {
-                let mut bytes = Vec::with_capacity(rows * in_row * BlockType::MXFP4.bytes());
-                for (block, &scale) in (0..rows).flat_map(|row| row_of(expert, row)) {
-                    bytes.push(scale);
-                    let (low, high) = block.split_at(BLOCK_NIBBLES / 2);
-                    for (low, high) in low.iter().zip(high) {
-                        bytes.extend([low & 15 | high << 4, low >> 4 | high & 0xf0]);
-                    }
-                }
-                let name = blocks_name.clone();
-                Tensor { name, kind: BlockType::MXFP4, rows, columns, bytes: Bytes::Owned(bytes.into()) }
-            })
-            .collect())
+        let experts = (0..count).map(|expert| {
+            let first = expert * step * rows + first;
+            let split = SplitMxfp4 { blocks: blocks.clone(), scales: scales.clone(), first, step, in_row };
+            Tensor::new(blocks_name.clone(), BlockType::MXFP4, [rows, columns], Bytes::Split(split))
+        });
+        let experts: Vec<Tensor> = experts.collect();
+        self.matrices.extend_from_slice(&experts);
+        Ok(experts)
     }
 
     /// A tensor of bytes.
@@ -163,33 +153,69 @@ impl Weights {
             let (found, expected) = (stored.shape.clone(), shape.to_vec());
             return Err(WeightsError::Shape { path: path(), name: name.to_owned(), found, expected });
         }
-        let raw = RawTensor(Bytes::Mapped(stored.file.clone(), stored.range.clone()));
+        let raw = RawTensor { file: stored.file.clone(), range: stored.range.clone() };
         self.taken.insert(name.to_owned());
         Ok(raw)
     }
 }
 
 /// Bytes that are no matrix by themselves.
-struct RawTensor(Bytes);
+#[derive(Debug, Clone)]
+struct RawTensor {
+    file: MappedFile,
+    range: Range<usize>,
+}
 
 impl RawTensor {
     fn bytes(&self) -> &[u8] {
-        self.0.get()
+        self.file.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+/// A matrix of MXFP4 whose numbers and scales stand in two tensors, and whose neighbours are neighbours in a byte.
+#[derive(Debug, Clone)]
+pub(super) struct SplitMxfp4 {
+    blocks: RawTensor,
+    scales: RawTensor,
+    /// The first row, and how far it is from one row to the next.
+    first: usize,
+    step: usize,
+    /// Blocks in a row.
+    in_row: usize,
+}
+
+impl SplitMxfp4 {
+    /// Some rows in GGML's order: scale first, then bytes whose low nibbles are the first half of the block and whose high
+    /// ones are the second.
+    pub(super) fn rows(&self, rows: Range<usize>) -> Vec<u8> {
+        let (blocks, scales) = (self.blocks.bytes().as_chunks::<BLOCK_NIBBLES>().0, self.scales.bytes());
+        let mut bytes = Vec::with_capacity(rows.len() * self.in_row * BlockType::MXFP4.bytes());
+        for row in rows {
+            let start = (self.first + self.step * row) * self.in_row;
+            for (block, &scale) in blocks[start..][..self.in_row].iter().zip(&scales[start..][..self.in_row]) {
+                bytes.push(scale);
+                let (low, high) = block.split_at(BLOCK_NIBBLES / 2);
+                for (low, high) in low.iter().zip(high) {
+                    bytes.extend([low & 15 | high << 4, low >> 4 | high & 0xf0]);
+                }
+            }
+        }
+        bytes
     }
 }
 
 impl Tensor {
     /// The rows of one expert, of a tensor that has all experts' one after the other.
     fn expert(&self, expert: usize, rows: usize) -> Self {
-        let bytes = self.bytes().len() / self.rows * rows;
-        let range = expert * bytes..(expert + 1) * bytes;
         let bytes = match &self.bytes {
             Bytes::Mapped(file, whole) => {
-                Bytes::Mapped(file.clone(), whole.start + range.start..whole.start + range.end)
+                let bytes = whole.len() / self.rows * rows;
+                let start = whole.start + expert * bytes;
+                Bytes::Mapped(file.clone(), start..start + bytes)
             }
-            Bytes::Owned(whole) => Bytes::Owned(Arc::from(&whole[range])),
+            other => other.clone(),
         };
-        Self { name: self.name.clone(), kind: self.kind, rows, columns: self.columns, bytes }
+        Self::new(self.name.clone(), self.kind, [rows, self.columns], bytes)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, LANES, Op, Simd};
+use super::{LANES, Op, Simd};
 use crate::exp::BIAS;
 
 /// Proof that the processor has AVX2, FMA and F16C.
@@ -47,7 +47,9 @@ impl Simd for Avx2 {
     const MANY_REGISTERS: bool = false;
 
     type Floats = [__m256; 2];
-    type Bytes = [__m256i; 2];
+    type Ints = [__m256i; 2];
+    type Codes = [__m256i; 2];
+    type Four = __m256i;
 
     #[inline(always)]
     fn splat(self, value: f32) -> [__m256; 2] {
@@ -182,44 +184,44 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn splat_f16(self, bits: u16) -> [__m256; 2] {
-        avx2! { [_mm256_cvtph_ps(_mm_set1_epi16(bits as i16)); 2] }
-    }
-
-    #[inline(always)]
     fn prefetch(self, at: *const u8) {
         avx2! { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]
-    fn load_i8(self, from: &[u8; BLOCK]) -> [__m256i; 2] {
-        let (low, high) = (from.as_ptr(), from[BLOCK / 2..].as_ptr());
+    fn no_ints(self) -> [__m256i; 2] {
+        avx2! { [_mm256_setzero_si256(); 2] }
+    }
+
+    #[inline(always)]
+    fn load_codes(self, from: &[u8; 64]) -> [__m256i; 2] {
+        let (first, second) = (from.as_ptr(), from[32..].as_ptr());
+        avx2! { [_mm256_loadu_si256(first.cast()), _mm256_loadu_si256(second.cast())] }
+    }
+
+    #[inline(always)]
+    fn four(self, from: &[i8; 4]) -> __m256i {
+        avx2! { _mm256_set1_epi32(i32::from_ne_bytes(from.map(|byte| byte as u8))) }
+    }
+
+    #[inline(always)]
+    fn dot_four(self, sums: [__m256i; 2], codes: [__m256i; 2], activations: __m256i) -> [__m256i; 2] {
+        avx2! {
+            let ones = _mm256_set1_epi16(1);
+            // Pairs of products fit in 16 bits: 2 * 255 * 64 < 2^15.
+            let first = _mm256_madd_epi16(_mm256_maddubs_epi16(codes[0], activations), ones);
+            let second = _mm256_madd_epi16(_mm256_maddubs_epi16(codes[1], activations), ones);
+            [_mm256_add_epi32(sums[0], first), _mm256_add_epi32(sums[1], second)]
+        }
+    }
+
+    #[inline(always)]
+    fn join(self, high: [__m256i; 2], low: [__m256i; 2]) -> Self::Floats {
         avx2! {
             [
-                _mm256_cvtepi8_epi16(_mm_loadu_si128(low.cast())),
-                _mm256_cvtepi8_epi16(_mm_loadu_si128(high.cast())),
+                _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_slli_epi32::<7>(high[0]), low[0])),
+                _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_slli_epi32::<7>(high[1]), low[1])),
             ]
-        }
-    }
-
-    #[inline(always)]
-    fn load_i4(self, from: &[u8; BLOCK / 2]) -> [__m256i; 2] {
-        avx2! {
-            let pairs = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast()));
-            let low = _mm256_and_si256(pairs, _mm256_set1_epi16(15));
-            let high = _mm256_srli_epi16::<4>(pairs);
-            let eight = _mm256_set1_epi16(8);
-            [_mm256_sub_epi16(low, eight), _mm256_sub_epi16(high, eight)]
-        }
-    }
-
-    #[inline(always)]
-    fn dot(self, weights: [__m256i; 2], activations: &[i16; BLOCK]) -> [__m256; 2] {
-        let (low, high) = (activations.as_ptr(), activations[BLOCK / 2..].as_ptr());
-        avx2! {
-            let low = _mm256_madd_epi16(weights[0], _mm256_loadu_si256(low.cast()));
-            let high = _mm256_madd_epi16(weights[1], _mm256_loadu_si256(high.cast()));
-            [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, LANES, Op, Simd};
+use super::{LANES, Op, Simd};
 use crate::exp::BIAS;
 
 /// Proof that the processor has AVX-512 F, BW, VL, DQ and VNNI, and with them AVX2, FMA and F16C.
@@ -46,7 +46,9 @@ impl Simd for Avx512 {
     const MANY_REGISTERS: bool = true;
 
     type Floats = __m512;
-    type Bytes = __m512i;
+    type Ints = __m512i;
+    type Codes = __m512i;
+    type Four = __m512i;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -153,35 +155,32 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn splat_f16(self, bits: u16) -> __m512 {
-        avx512! { _mm512_cvtph_ps(_mm256_set1_epi16(bits as i16)) }
-    }
-
-    #[inline(always)]
     fn prefetch(self, at: *const u8) {
         avx512! { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]
-    fn load_i8(self, from: &[u8; BLOCK]) -> __m512i {
-        avx512! { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.as_ptr().cast())) }
+    fn no_ints(self) -> __m512i {
+        avx512! { _mm512_setzero_si512() }
     }
 
     #[inline(always)]
-    fn load_i4(self, from: &[u8; BLOCK / 2]) -> __m512i {
-        avx512! {
-            let pairs = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast()));
-            let low = _mm256_and_si256(pairs, _mm256_set1_epi16(15));
-            let high = _mm256_srli_epi16::<4>(pairs);
-            let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
-            _mm512_sub_epi16(both, _mm512_set1_epi16(8))
-        }
+    fn load_codes(self, from: &[u8; 64]) -> __m512i {
+        avx512! { _mm512_loadu_si512(from.as_ptr().cast()) }
     }
 
     #[inline(always)]
-    fn dot(self, weights: __m512i, activations: &[i16; BLOCK]) -> __m512 {
-        avx512! {
-            _mm512_cvtepi32_ps(_mm512_madd_epi16(weights, _mm512_loadu_si512(activations.as_ptr().cast())))
-        }
+    fn four(self, from: &[i8; 4]) -> __m512i {
+        avx512! { _mm512_set1_epi32(i32::from_ne_bytes(from.map(|byte| byte as u8))) }
+    }
+
+    #[inline(always)]
+    fn dot_four(self, sums: __m512i, codes: __m512i, activations: __m512i) -> __m512i {
+        avx512! { _mm512_dpbusd_epi32(sums, codes, activations) }
+    }
+
+    #[inline(always)]
+    fn join(self, high: __m512i, low: __m512i) -> __m512 {
+        avx512! { _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<7>(high), low)) }
     }
 }

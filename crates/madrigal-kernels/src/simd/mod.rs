@@ -27,8 +27,12 @@ pub(crate) trait Simd: Copy {
 
     /// Sixteen floats.
     type Floats: Copy;
-    /// 32 weights of 8 bits.
-    type Bytes: Copy;
+    /// Sixteen sums of 32 bits.
+    type Ints: Copy;
+    /// 64 unsigned bytes.
+    type Codes: Copy;
+    /// Four signed bytes, over and over.
+    type Four: Copy;
 
     fn splat(self, value: f32) -> Self::Floats;
     fn load(self, from: &[f32; LANES]) -> Self::Floats;
@@ -59,18 +63,19 @@ pub(crate) trait Simd: Copy {
     fn even_bf16(self, line: &[u16; 2 * LANES]) -> Self::Floats;
     /// The elements of a line with odd indices as bf16, widened.
     fn odd_bf16(self, line: &[u16; 2 * LANES]) -> Self::Floats;
-    /// One f16, widened, in all lanes.
-    fn splat_f16(self, bits: u16) -> Self::Floats;
     /// Asks for the memory around an address that will be read soon; the address may be invalid.
     fn prefetch(self, at: *const u8);
 
-    /// 32 signed bytes.
-    fn load_i8(self, from: &[u8; BLOCK]) -> Self::Bytes;
-    /// 32 nibbles less 8: element `i` in the low half of byte `i`, element `i + 16` in the high half.
-    fn load_i4(self, from: &[u8; BLOCK / 2]) -> Self::Bytes;
-    /// Lanes whose sum is the dot product; each is an exact integer.
-    /// Activations lie in `-16383..=16383`, weights in `-128..=127`.
-    fn dot(self, weights: Self::Bytes, activations: &[i16; BLOCK]) -> Self::Floats;
+    /// Sums of zero.
+    fn no_ints(self) -> Self::Ints;
+    /// The codes of a group: four columns for each of sixteen rows.
+    fn load_codes(self, from: &[u8; 64]) -> Self::Codes;
+    /// Four activations, for every row.
+    fn four(self, from: &[i8; 4]) -> Self::Four;
+    /// Adds the dot product of each row's four codes with the four activations, exactly. Activations lie in `-64..=64`.
+    fn dot_four(self, sums: Self::Ints, codes: Self::Codes, activations: Self::Four) -> Self::Ints;
+    /// `128 * high + low`, exactly, then rounded to floats.
+    fn join(self, high: Self::Ints, low: Self::Ints) -> Self::Floats;
 }
 
 /// A kernel together with its arguments.
@@ -89,6 +94,9 @@ pub(crate) enum Dispatch {
 }
 
 impl Dispatch {
+    /// What every processor has.
+    pub(crate) const PORTABLE: Dispatch = Dispatch::Portable;
+
     /// `None` if the processor lacks `isa`.
     pub(crate) fn new(isa: Isa) -> Option<Dispatch> {
         match isa {

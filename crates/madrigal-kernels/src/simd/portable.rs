@@ -1,6 +1,6 @@
 //! The vector operations in plain Rust. Products and sums are rounded separately.
 
-use super::{BLOCK, LANES, Simd};
+use super::{LANES, Simd};
 use crate::exp::power_of_two;
 use crate::float16::{bf16_to_f32, f16_to_f32};
 
@@ -22,7 +22,9 @@ impl Simd for Portable {
     const MANY_REGISTERS: bool = false;
 
     type Floats = [f32; LANES];
-    type Bytes = [i8; BLOCK];
+    type Ints = [i32; LANES];
+    type Codes = [u8; 64];
+    type Four = [i8; 4];
 
     #[inline(always)]
     fn splat(self, value: f32) -> [f32; LANES] {
@@ -146,44 +148,38 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn splat_f16(self, bits: u16) -> [f32; LANES] {
-        [f16_to_f32(bits); LANES]
-    }
-
-    #[inline(always)]
     fn prefetch(self, _: *const u8) {}
 
     #[inline(always)]
-    fn load_i8(self, from: &[u8; BLOCK]) -> [i8; BLOCK] {
-        let mut out = [0; BLOCK];
-        for (out, &raw) in out.iter_mut().zip(from) {
-            *out = raw as i8;
-        }
-        out
+    fn no_ints(self) -> [i32; LANES] {
+        [0; LANES]
     }
 
     #[inline(always)]
-    fn load_i4(self, from: &[u8; BLOCK / 2]) -> [i8; BLOCK] {
-        let mut out = [0; BLOCK];
-        let (low, high) = out.split_at_mut(BLOCK / 2);
-        for ((low, high), &pair) in low.iter_mut().zip(high).zip(from) {
-            *low = (pair & 15) as i8 - 8;
-            *high = (pair >> 4) as i8 - 8;
-        }
-        out
+    fn load_codes(self, from: &[u8; 64]) -> [u8; 64] {
+        *from
     }
 
     #[inline(always)]
-    fn dot(self, weights: [i8; BLOCK], activations: &[i16; BLOCK]) -> [f32; LANES] {
-        let mut sums = [0i32; LANES];
-        for (weights, activations) in weights.as_chunks::<LANES>().0.iter().zip(activations.as_chunks::<LANES>().0) {
-            for ((sum, &w), &x) in sums.iter_mut().zip(weights).zip(activations) {
-                *sum += i32::from(w) * i32::from(x);
+    fn four(self, from: &[i8; 4]) -> [i8; 4] {
+        *from
+    }
+
+    #[inline(always)]
+    fn dot_four(self, mut sums: [i32; LANES], codes: [u8; 64], activations: [i8; 4]) -> [i32; LANES] {
+        for (sum, codes) in sums.iter_mut().zip(codes.as_chunks::<4>().0) {
+            for (&code, activation) in codes.iter().zip(activations) {
+                *sum += i32::from(code) * i32::from(activation);
             }
         }
+        sums
+    }
+
+    #[inline(always)]
+    fn join(self, high: [i32; LANES], low: [i32; LANES]) -> [f32; LANES] {
         let mut out = [0.0; LANES];
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out = sum as f32;
+        for ((out, high), low) in out.iter_mut().zip(high).zip(low) {
+            *out = (128 * high + low) as f32;
         }
         out
     }

@@ -1,6 +1,6 @@
 //! Norms, rotary embedding and the gated activation.
 
-use madrigal_kernels::{Isa, Kernels, RopeStyle, RopeTable};
+use madrigal_kernels::{Activations, Gate, Isa, Kernels, RopeStyle, RopeTable};
 use proptest::prelude::*;
 
 use crate::reference::{Numbers, all_kernels, assert_close, bits};
@@ -11,8 +11,8 @@ fn rms_norm_agrees_with_f64() {
     for kernels in all_kernels() {
         for (rows, cols) in [(1, 8), (3, 172), (5, 1), (40, 1024), (7, 16)] {
             let (x, weight) = (numbers.floats(rows * cols), numbers.floats(cols));
-            let mut out = vec![0.0; x.len()];
-            kernels.rms_norm(&x, &weight, 1e-6, &mut out);
+            let mut out = x.clone();
+            kernels.rms_norm(&mut out, &weight, 1e-6);
             for (x, out) in x.chunks(cols).zip(out.chunks(cols)) {
                 let mean = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / cols as f64;
                 for ((&x, &w), &out) in x.iter().zip(&weight).zip(out) {
@@ -20,15 +20,17 @@ fn rms_norm_agrees_with_f64() {
                     assert_close(out, expected, 1e-6 * expected.abs(), &format!("[{rows}, {cols}]"));
                 }
             }
-            let mut in_place = x.clone();
-            kernels.rms_norm_in_place(&mut in_place, &weight, 1e-6);
-            assert_eq!(bits(&in_place), bits(&out));
+            let mut activations = Activations::new();
+            activations.load_normed(&kernels, &x, &weight, 1e-6, rows);
+            for (row, out) in out.chunks(cols).enumerate() {
+                assert_eq!(bits(activations.row(row)), bits(out));
+            }
         }
     }
 }
 
 #[test]
-fn silu_mul_agrees_with_f64() {
+fn silu_agrees_with_f64() {
     let mut numbers = Numbers(6);
     for kernels in all_kernels() {
         let mut gate = numbers.floats(5000);
@@ -38,13 +40,20 @@ fn silu_mul_agrees_with_f64() {
         gate[0] = 200.0;
         gate[1] = -200.0;
         let (before, up) = (gate.clone(), numbers.floats(5000));
-        kernels.silu_mul(&mut gate, &up);
+        let gate = gated(&kernels, Gate::Silu, &gate, &up, 5);
         for ((&ours, &x), &up) in gate.iter().zip(&before).zip(&up) {
             let (x, up) = (f64::from(x), f64::from(up));
             let expected = x / (1.0 + (-x).exp()) * up;
             assert_close(ours, expected, 3e-7 * expected.abs() + 1e-30, &format!("silu({x}) * {up}"));
         }
     }
+}
+
+/// What a gate makes of `[rows, …]`, as the next products see it.
+fn gated(kernels: &Kernels, kind: Gate, gate: &[f32], up: &[f32], rows: usize) -> Vec<f32> {
+    let mut activations = Activations::new();
+    activations.load_gated(kernels, kind, gate, up, rows);
+    (0..rows).flat_map(|row| activations.row(row)).copied().collect()
 }
 
 fn frequencies(rotated: usize) -> Vec<f32> {
@@ -99,15 +108,14 @@ proptest! {
         for isa in Isa::available() {
             let one = Kernels::new(isa, 1).unwrap();
             let two = Kernels::new(isa, 2).unwrap();
-            let (mut whole, mut alone) = (vec![0.0; x.len()], vec![0.0; cols]);
-            two.rms_norm(&x, &weight, 1e-5, &mut whole);
-            one.rms_norm(&x[own.clone()], &weight, 1e-5, &mut alone);
+            let (mut whole, mut alone) = (x.clone(), x[own.clone()].to_vec());
+            two.rms_norm(&mut whole, &weight, 1e-5);
+            one.rms_norm(&mut alone, &weight, 1e-5);
             prop_assert_eq!(bits(&alone), bits(&whole[own.clone()]));
 
-            let (mut whole, mut alone) = (x.clone(), x[own.clone()].to_vec());
             let up = numbers.floats(x.len());
-            two.silu_mul(&mut whole, &up);
-            one.silu_mul(&mut alone, &up[own.clone()]);
+            let whole = gated(&two, Gate::Silu, &x, &up, rows);
+            let alone = gated(&one, Gate::Silu, &x[own.clone()], &up[own.clone()], 1);
             prop_assert_eq!(bits(&alone), bits(&whole[own.clone()]));
         }
     }

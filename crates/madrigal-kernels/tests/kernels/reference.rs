@@ -1,6 +1,6 @@
 //! Plain f64 formulas, weights with known values, and seeded numbers for the tests.
 
-use madrigal_kernels::{BlockType, Isa, Kernels};
+use madrigal_kernels::{BlockType, Isa, Kernels, Matrix, pack, packed_bytes};
 
 /// Seeded numbers (SplitMix64, Steele et al. 2014).
 pub(crate) struct Numbers(pub(crate) u64);
@@ -83,13 +83,34 @@ impl Stored {
     pub(crate) fn data(&self) -> &[u8] {
         &self.bytes[1..]
     }
+
+    /// What a matrix of this shape is made of, again behind one byte of padding.
+    pub(crate) fn packed(&self, kind: BlockType, rows: usize, cols: usize) -> Packed {
+        let mut bytes = vec![0xff; 1 + packed_bytes(kind, rows, cols).expect("whole blocks")];
+        pack(kind, rows, cols, self.data(), &mut bytes[1..]);
+        Packed { kind, rows, cols, bytes }
+    }
 }
 
-/// Activations as quantised weights see them: 15 bits in blocks of 32.
+/// A matrix as kernels take it.
+pub(crate) struct Packed {
+    kind: BlockType,
+    rows: usize,
+    cols: usize,
+    bytes: Vec<u8>,
+}
+
+impl Packed {
+    pub(crate) fn matrix(&self) -> Matrix<'_> {
+        Matrix { kind: self.kind, rows: self.rows, cols: self.cols, data: &self.bytes[1..] }
+    }
+}
+
+/// Activations as quantised weights see them: 14 bits in blocks of 32.
 pub(crate) fn rounded(x: &[f32]) -> Vec<f64> {
     let block = |block: &[f32]| {
         let largest = block.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let (scale, inverse) = (largest / 16383.0, if largest > 0.0 { 16383.0 / largest } else { 0.0 });
+        let (scale, inverse) = (largest / 8191.0, if largest > 0.0 { 8191.0 / largest } else { 0.0 });
         block.iter().map(|x| f64::from((x * inverse).round_ties_even()) * f64::from(scale)).collect::<Vec<_>>()
     };
     x.chunks(32).flat_map(block).collect()

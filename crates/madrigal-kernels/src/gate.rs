@@ -1,0 +1,42 @@
+//! The gated activations of feed-forward layers. They are computed where the next products' input is made
+//! ([`crate::Activations::load_gated`]).
+
+use crate::exp::exp;
+
+/// How a gate and what it lets through become one number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gate {
+    /// `silu(gate) * up`, where `silu(x) = x / (1 + e^-x)`.
+    Silu,
+    /// gpt-oss's: `(up + 1) * gate * sigmoid(alpha * gate)`, with `gate` cut off above `limit` and `up` beyond
+    /// `-limit..=limit`.
+    ClampedSwiglu {
+        /// Steepness of the sigmoid.
+        alpha: f32,
+        /// Where both are cut off.
+        limit: f32,
+    },
+}
+
+impl Gate {
+    /// Writes the result over `gate`. What is not a number stays visible.
+    #[inline(always)]
+    pub(crate) fn apply(self, gate: &mut [f32], up: &[f32]) {
+        match self {
+            Gate::Silu => {
+                for (gate, up) in gate.iter_mut().zip(up) {
+                    *gate = *gate / (1.0 + exp(-*gate)) * up;
+                }
+            }
+            Gate::ClampedSwiglu { alpha, limit } => {
+                for (gate, &up) in gate.iter_mut().zip(up) {
+                    // Unlike `f32::min`, comparisons keep a NaN.
+                    let cut = if *gate > limit { limit } else { *gate };
+                    let up = if up > limit { limit } else { up };
+                    let up = if up < -limit { -limit } else { up };
+                    *gate = cut / (1.0 + exp(-alpha * cut)) * (up + 1.0);
+                }
+            }
+        }
+    }
+}

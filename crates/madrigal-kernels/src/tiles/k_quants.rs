@@ -1,0 +1,155 @@
+//! Formats of blocks of 256 with scales of their own for every 16 or 32 weights.
+
+use super::{
+    Columns, Format, GROUPS, Layout, PANEL, bytes, expand_nibbles, halves, pack_nibbles, prefetch, signed_bytes,
+    store_scales,
+};
+use crate::simd::{BLOCK, LANES, Simd};
+
+/// Blocks of 32 in a chunk.
+const BLOCKS: usize = 8;
+/// One 16-bit number for each row.
+const HALVES: usize = 2 * PANEL;
+/// The nibbles of 32 columns.
+const NIBBLES: usize = BLOCK / 2 * PANEL;
+
+/// Copies the 16-bit number at `at` of every source block to the front of `chunk`.
+fn pack_halves(blocks: &[&[u8]; PANEL], at: usize, chunk: &mut [u8]) {
+    for (half, block) in chunk.as_chunks_mut::<2>().0.iter_mut().zip(blocks) {
+        half.copy_from_slice(&block[at..at + 2]);
+    }
+}
+
+/// The scale and minimum, 6 bits each, of every 32 weights of a `Q4_K` or `Q5_K` block.
+fn six_bit_scales(packed: &[u8]) -> [(u8, u8); BLOCKS] {
+    let mut scales = [(0, 0); BLOCKS];
+    for (j, pair) in scales.iter_mut().enumerate() {
+        *pair = if j < 4 {
+            (packed[j] & 63, packed[j + 4] & 63)
+        } else {
+            (packed[j + 4] & 15 | packed[j - 4] >> 6 << 4, packed[j + 4] >> 4 | packed[j] >> 6 << 4)
+        };
+    }
+    scales
+}
+
+/// Scales and minima of all rows, `[block][scale or minimum][row]` bytes, then nibbles block by block; in front the 16-bit
+/// factors of both.
+pub(crate) struct Q4K;
+
+impl Q4K {
+    const SCALES: usize = 2 * HALVES;
+    const QUANTS: usize = Self::SCALES + BLOCKS * 2 * PANEL;
+}
+
+impl Format for Q4K {
+    const LAYOUT: Layout = Layout { cols: 256, bytes: Self::QUANTS + BLOCKS * NIBBLES, span: 32 };
+
+    fn pack(blocks: &[&[u8]; PANEL], chunk: &mut [u8]) {
+        pack_halves(blocks, 0, &mut chunk[..HALVES]);
+        pack_halves(blocks, 2, &mut chunk[HALVES..Self::SCALES]);
+        for (row, source) in blocks.iter().enumerate() {
+            for (block, (scale, min)) in six_bit_scales(&source[4..16]).into_iter().enumerate() {
+                let at = Self::SCALES + block * 2 * PANEL + row;
+                (chunk[at], chunk[at + PANEL]) = (scale, min);
+            }
+        }
+        for block in 0..BLOCKS {
+            let mut codes = [[0; BLOCK]; PANEL];
+            for (codes, source) in codes.iter_mut().zip(blocks) {
+                // 64 weights share 32 bytes: the first 32 in the low halves.
+                let bytes = &source[16 + block / 2 * BLOCK..][..BLOCK];
+                for (code, byte) in codes.iter_mut().zip(bytes) {
+                    *code = byte >> (block % 2 * 4) & 15;
+                }
+            }
+            pack_nibbles(&codes, &mut chunk[Self::QUANTS + block * NIBBLES..][..NIBBLES]);
+        }
+    }
+
+    #[inline(always)]
+    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
+        // A block's share of the chunk, so that the whole of it is asked for once.
+        let share = Self::LAYOUT.bytes / BLOCKS;
+        prefetch(simd, &chunk[index * share..][..share]);
+        let scales = &chunk[Self::SCALES + index * 2 * PANEL..][..2 * PANEL];
+        for half in 0..2 {
+            let scale = simd.mul(halves(simd, chunk, half), bytes(simd, scales, half));
+            let min = simd.mul(halves(simd, &chunk[HALVES..], half), bytes(simd, &scales[PANEL..], half));
+            simd.store(scale, &mut out.scales[0][half]);
+            simd.store(min, &mut out.mins[0][half]);
+        }
+        expand_nibbles(&chunk[Self::QUANTS + index * NIBBLES..][..NIBBLES], out);
+    }
+}
+
+/// A 16-bit factor, then `[span of 16][row]` signed scales, then block by block the low nibbles and the upper two bits
+/// (of group `g` in bits `2 * (g % 4)` of the 64 bytes for its four groups); codes are 32 more than the weight.
+pub(crate) struct Q6K;
+
+impl Q6K {
+    const UPPER: usize = BLOCK / 4 * PANEL;
+    const QUANTS: usize = HALVES + 2 * BLOCKS * PANEL;
+}
+
+impl Format for Q6K {
+    const LAYOUT: Layout = Layout { cols: 256, bytes: Self::QUANTS + BLOCKS * (NIBBLES + Self::UPPER), span: 16 };
+
+    fn pack(blocks: &[&[u8]; PANEL], chunk: &mut [u8]) {
+        pack_halves(blocks, 208, &mut chunk[..HALVES]);
+        for (row, source) in blocks.iter().enumerate() {
+            for (span, scale) in source[192..208].iter().enumerate() {
+                chunk[HALVES + span * PANEL + row] = *scale;
+            }
+        }
+        for block in 0..BLOCKS {
+            let mut codes = [[0; BLOCK]; PANEL];
+            for (codes, source) in codes.iter_mut().zip(blocks) {
+                // 128 weights share 64 bytes of nibbles and 32 of upper bits.
+                let (part, quarter) = (block / 4, block % 4);
+                let low = &source[part * 64 + quarter % 2 * 32..][..BLOCK];
+                let upper = &source[128 + part * 32..][..BLOCK];
+                for ((code, low), upper) in codes.iter_mut().zip(low).zip(upper) {
+                    *code = low >> (quarter / 2 * 4) & 15 | (upper >> (2 * quarter) & 3) << 4;
+                }
+            }
+            let quants = &mut chunk[Self::QUANTS + block * (NIBBLES + Self::UPPER)..][..NIBBLES + Self::UPPER];
+            let (nibbles, upper) = quants.split_at_mut(NIBBLES);
+            pack_nibbles(&codes, nibbles);
+            let upper = upper.as_chunks_mut::<64>().0;
+            upper.fill([0; 64]);
+            for (row, codes) in codes.iter().enumerate() {
+                for (group, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
+                    let two_bits = u32::from_le_bytes(*codes) >> 4 & 0x0303_0303;
+                    let packed = &mut upper[group / 4 * 2 + row / LANES].as_chunks_mut::<4>().0[row % LANES];
+                    *packed = (u32::from_le_bytes(*packed) | two_bits << (group % 4 * 2)).to_le_bytes();
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
+        let share = Self::LAYOUT.bytes / BLOCKS;
+        prefetch(simd, &chunk[index * share..][..share]);
+        for span in 0..2 {
+            let scales = &chunk[HALVES + (2 * index + span) * PANEL..][..PANEL];
+            for half in 0..2 {
+                let scale = simd.mul(halves(simd, chunk, half), signed_bytes(simd, scales, half));
+                store_scales(simd, scale, 32.0, span, half, out);
+            }
+        }
+        let quants = &chunk[Self::QUANTS + index * (NIBBLES + Self::UPPER)..][..NIBBLES + Self::UPPER];
+        let (nibbles, upper) = quants.split_at(NIBBLES);
+        expand_nibbles(nibbles, out);
+        let upper = upper.as_chunks::<64>().0;
+        for group in 0..GROUPS {
+            for half in 0..2 {
+                let packed = &upper[group / 4 * 2 + half];
+                for (code, byte) in out.codes[group][half].iter_mut().zip(packed) {
+                    *code |= (byte >> (group % 4 * 2) & 3) << 4;
+                }
+            }
+        }
+    }
+}
