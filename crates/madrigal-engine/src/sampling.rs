@@ -99,7 +99,7 @@ pub enum SamplerError {
         value: f32,
     },
     /// Nothing is left to draw.
-    #[error("sample a token: every token is forbidden by the logit bias and the penalties")]
+    #[error("sample a token: every token is forbidden by the constraint, the logit bias or the penalties")]
     Nothing,
 }
 
@@ -160,6 +160,19 @@ impl SamplerConfig {
     ///
     /// `logits` are changed.
     pub fn sample(&self, logits: &mut [f32], history: &[u32], key: DrawKey, index: u64) -> Result<u32, SamplerError> {
+        self.sample_among(logits, |_| true, history, key, index)
+    }
+
+    /// [`Self::sample`] from the tokens that are `allowed`. All others count as if the model could not say them, so a
+    /// top-k of 5 keeps the likeliest five that are.
+    pub fn sample_among(
+        &self,
+        logits: &mut [f32],
+        allowed: impl Fn(u32) -> bool,
+        history: &[u32],
+        key: DrawKey,
+        index: u64,
+    ) -> Result<u32, SamplerError> {
         if let Some((id, &value)) = logits.iter().enumerate().find(|(_, logit)| !logit.is_finite()) {
             return Err(SamplerError::Logit { id: id as u32, value });
         }
@@ -176,6 +189,11 @@ impl SamplerConfig {
             return Err(SamplerError::Overflow { id: id as u32, value });
         }
 
+        for (id, logit) in logits.iter_mut().enumerate() {
+            if !allowed(id as u32) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
         let likeliest = likeliest(logits).ok_or(SamplerError::Nothing)?;
         if self.temperature == 0.0 {
             return Ok(likeliest);

@@ -255,6 +255,16 @@ impl Tokenizer {
         self.vocabulary.get(id).is_some_and(|token| token.kind.is_control())
     }
 
+    /// Whether this id is a piece of text that anyone may say: neither special nor unused.
+    pub(crate) fn is_text(&self, id: u32) -> bool {
+        self.vocabulary.get(id).is_some_and(|token| token.kind.is_text())
+    }
+
+    /// Whether decoding takes a space off the beginning of a text.
+    pub(crate) fn strips_first_space(&self) -> bool {
+        self.surface.strips_first_space()
+    }
+
     /// The texts of the special tokens by role, for chat templates.
     #[must_use]
     pub fn special_tokens(&self) -> &SpecialTokens {

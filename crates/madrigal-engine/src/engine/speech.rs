@@ -60,6 +60,16 @@ impl Speech {
         self.aloud.ids()
     }
 
+    /// Where it stands between thinking and speaking.
+    pub(super) fn thoughts(&self) -> &Thoughts {
+        &self.thoughts
+    }
+
+    /// What is drawn from now on is said aloud, whatever it looks like.
+    pub(super) fn speak(&mut self) {
+        self.thoughts.speak();
+    }
+
     /// Takes a token and says whether it is the last.
     pub(super) fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Option<Over> {
         self.drawn.push(id);

@@ -46,6 +46,17 @@ enum State {
     Harmony(Harmony),
 }
 
+/// Where a generation stands between thinking and speaking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing was drawn: `<think>` would open a thought, all else is said aloud.
+    MayThink,
+    /// What is drawn is not said aloud.
+    Thinking,
+    /// What is drawn is said aloud.
+    Speaking,
+}
+
 /// What a drawn token was.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Step {
@@ -111,6 +122,38 @@ impl Thoughts {
             }
             State::Harmony(harmony) => harmony.take(tokenizer, id, &mut self.bytes),
         }
+    }
+
+    /// Where it stands, for whoever constrains what is said.
+    pub(super) fn place(&self) -> Place {
+        match &self.state {
+            State::Speaking => Place::Speaking,
+            State::Beginning { opened: false, ids, .. } if ids.is_empty() => Place::MayThink,
+            State::Beginning { opened: false, .. } => Place::Speaking,
+            State::Silence { rest } if rest.is_empty() => Place::Speaking,
+            State::Harmony(harmony) if harmony.is_aloud() => Place::Speaking,
+            State::Beginning { .. } | State::Silence { .. } | State::Thinking | State::Harmony(_) => Place::Thinking,
+        }
+    }
+
+    /// What is drawn from now on is said aloud, whatever it looks like.
+    pub(super) fn speak(&mut self) {
+        if matches!(self.state, State::Beginning { opened: false, .. } | State::Silence { .. }) {
+            self.state = State::Speaking;
+        }
+    }
+
+    /// Whether a token with this text would close a thought and begin to speak at once.
+    pub(super) fn would_run_on(&self, text: &[u8]) -> bool {
+        let thought = match &self.state {
+            State::Thinking => &self.bytes,
+            State::Beginning { opened: true, bytes, .. } => bytes,
+            _ => return false,
+        };
+        let tail = &thought[thought.len().saturating_sub(CLOSES.len() - 1)..];
+        let joined = [tail, text].concat();
+        let closed = joined.windows(CLOSES.len()).position(|window| window == CLOSES);
+        closed.is_some_and(|at| !joined[at + CLOSES.len()..].trim_ascii_start().is_empty())
     }
 
     /// Adds to the thought; where it closes, what follows is said.

@@ -47,6 +47,11 @@ impl Kind {
         matches!(self, Self::Control | Self::Unknown)
     }
 
+    /// Whether it is a piece of text that encoding may make.
+    pub(super) fn is_text(self) -> bool {
+        matches!(self, Self::Normal | Self::Byte(_))
+    }
+
     /// The byte that a piece such as `<0x0A>` names.
     pub(super) fn byte_of(text: &str) -> Option<u8> {
         let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;

@@ -73,6 +73,11 @@ impl Harmony {
         Some(harmony)
     }
 
+    /// Whether what is drawn is said aloud.
+    pub(super) fn is_aloud(&self) -> bool {
+        matches!(self.place, Place::Content { aloud: true })
+    }
+
     /// Takes a token; what is thought goes to `thought`.
     pub(super) fn take(&mut self, tokenizer: &Tokenizer, id: u32, thought: &mut Vec<u8>) -> Step {
         let markers = self.markers;
