@@ -1,7 +1,7 @@
 //! The architectures: one file each, in which the forward pass reads from top to bottom.
 //!
 //! Owns the choice among them and what their passes share: the batch they are given. Scheduling, sampling and the
-//! ownership of KV blocks are elsewhere (`engine`, `sampling`, `kv_cache`).
+//! ownership of KV blocks are elsewhere (`engine`, `sampling`, `kv`).
 
 mod deltas;
 mod gpt_oss;

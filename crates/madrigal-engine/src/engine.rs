@@ -5,14 +5,16 @@
 //! come over a channel, tokens go out over another.
 
 mod aloud;
-mod budget;
+pub(crate) mod budget;
+mod constrained;
 mod error;
 mod job;
+mod listening;
 mod speech;
 mod thoughts;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -23,11 +25,13 @@ use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 pub use budget::MemoryBudget;
 pub use error::EngineError;
 
-use crate::kv_cache::{BLOCK_LEN, KvCache};
+use crate::constraint::{Constraint, ConstraintError, Grammar, Spelling};
+use crate::kv::{BLOCK_LEN, KvCache};
 use crate::model::Model;
 use crate::sampling::{DrawKey, SamplerConfig};
 use crate::voice::Voice;
-use worker::{Command, Worker};
+use budget::Reservation;
+use worker::{Command, State, Worker};
 
 /// How an engine runs.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +69,8 @@ struct Shared {
     isa: Isa,
     threads: usize,
     kv: KvType,
+    /// Made when the first constraint is built.
+    spelling: OnceLock<Result<Arc<Spelling>, ConstraintError>>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -94,6 +100,8 @@ pub struct GenerateRequest {
     pub stop: Vec<String>,
     /// Never draws a token that ends the text.
     pub ignore_eos: bool,
+    /// What the text that is said aloud must be; built by [`Engine::constrain`].
+    pub constraint: Option<Grammar>,
     /// Whose voice speaks, and from where on it reads.
     pub voice: Option<VoiceFrom>,
     /// Sequences that read what is said while it is said.
@@ -192,7 +200,7 @@ pub const DEFAULT_PREFIX_CACHE: u64 = 1 << 30;
 /// Why a generation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finish {
-    /// The model ended its text.
+    /// The model ended its text, or the constraint allowed nothing more.
     EndOfText,
     /// This stop text came up.
     Stop(String),
@@ -200,6 +208,21 @@ pub enum Finish {
     Length,
     /// [`Generation::cancel`] was called.
     Cancelled,
+}
+
+/// What an engine takes of memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryReport {
+    /// The weights.
+    pub weights: u64,
+    /// Keys and values that sequences hold.
+    pub kv_used: u64,
+    /// Keys and values that no sequence holds, kept for prompts to come ([`EngineOptions::prefix_cache`]).
+    pub kv_cached: u64,
+    /// What was taken from the system for keys and values: both of these, and room for more.
+    pub kv_allocated: u64,
+    /// The tightest limit that the engine must keep.
+    pub limit: Option<u64>,
 }
 
 /// Which positions' logits [`Sequence::logits`] returns.
@@ -234,24 +257,27 @@ impl Engine {
         let kv = options.kv.unwrap_or(model.default_kv());
         let (kv_heads, head_dim) = (shape.kv_heads, shape.head_dim);
         let kv_shape = KvShape { kind: kv, kv_heads, head_dim, block_len: BLOCK_LEN };
-        let block_bytes = (kv_shape.block_bytes() * shape.layers) as u64;
-        let most_blocks = match options.memory_limit {
-            None => usize::MAX,
-            Some(limit) => {
-                let weights = model.weight_bytes();
-                let left = limit.checked_sub(weights).ok_or(EngineError::Weights { weights, limit })?;
-                usize::try_from(left / block_bytes).unwrap_or(usize::MAX)
-            }
-        };
-        let cache = KvCache::new(kv_shape, shape.layers, most_blocks);
+        let own = options.memory_limit.map(|limit| Arc::new(MemoryBudget::new(limit)));
+        let budgets: Vec<_> = own.into_iter().chain(options.budget).collect();
+        let mut weights = Reservation::new(budgets.clone());
+        let bytes = model.weight_bytes();
+        weights.reserve(bytes).map_err(|available| {
+            let limit = weights.limit().unwrap_or(u64::MAX);
+            EngineError::Weights { weights: bytes, limit, available }
+        })?;
+        let most_kept = options.prefix_cache.unwrap_or(DEFAULT_PREFIX_CACHE);
+        let shared_layers = options.shared_layers.unwrap_or(0);
+        let cache = KvCache::new(kv_shape, shape.layers, shared_layers, Reservation::new(budgets), most_kept);
 
         let (commands, received) = mpsc::channel();
-        let worker = Worker::new(Arc::clone(&model), kernels, cache, window, block_bytes, received);
+        let (owned, state) = (Arc::clone(&model), State::default());
+        let worker = Worker { model: owned, kernels, cache, window, weights, commands: received, state };
         thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())
             .map_err(|source| EngineError::Thread { source })?;
-        let shared = Shared { model, window, isa, threads, kv, commands };
+        let spelling = OnceLock::new();
+        let shared = Shared { model, window, isa, threads, kv, spelling, commands };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -259,6 +285,25 @@ impl Engine {
     #[must_use]
     pub fn sequence(&self) -> Sequence {
         Sequence::new(&self.shared)
+    }
+
+    /// Builds a constraint for this model, to be used in any number of requests. The first one indexes the vocabulary,
+    /// which takes a good part of a second for a large one.
+    ///
+    /// # Errors
+    /// When the constraint is wrong, cannot be kept, or takes more than the limits allow.
+    pub fn constrain(&self, constraint: &Constraint) -> Result<Grammar, ConstraintError> {
+        let model = &self.shared.model;
+        let make = || Spelling::new(model.tokenizer(), model.end_ids()).map(Arc::new);
+        Grammar::new(self.shared.spelling.get_or_init(make).as_ref().map_err(Clone::clone)?, constraint)
+    }
+
+    /// What the engine takes of memory. Waits for the step that is being computed.
+    pub fn memory(&self) -> Result<MemoryReport, EngineError> {
+        let (reply, report) = mpsc::channel();
+        // As in `Sequence::generate`.
+        let _ = self.shared.commands.send(Command::Memory { reply });
+        report.recv().map_err(|_| EngineError::Stopped)
     }
 
     /// Whether both are handles of one engine.
@@ -306,11 +351,21 @@ impl Surprise {
     }
 }
 
+impl Shared {
+    /// Whether a constraint was built for this model, so that its tokens mean here what they meant there.
+    fn check_constraint(&self, constraint: Option<&Grammar>) -> Result<(), ConstraintError> {
+        let fits = |grammar: &Grammar| matches!(self.spelling.get(), Some(Ok(own)) if grammar.is_for(own));
+        if constraint.is_none_or(fits) { Ok(()) } else { Err(ConstraintError::OtherVocabulary) }
+    }
+}
+
 impl Sequence {
     fn new(shared: &Arc<Shared>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { id, shared: Arc::clone(shared) }
+        let sequence = Self { id: NEXT.fetch_add(1, Ordering::Relaxed), shared: Arc::clone(shared) };
+        // As in `generate`.
+        let _ = shared.commands.send(Command::Open { sequence: sequence.id });
+        sequence
     }
 
     /// Who this is, for [`Listener`].
@@ -325,8 +380,12 @@ impl Sequence {
         let (sender, events) = tokio_mpsc::unbounded_channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let cancel = Arc::clone(&cancelled);
-        let command =
-            Command::Generate { sequence: self.id, ids: ids.to_vec(), request, events: sender, cancelled: cancel };
+        if let Err(error) = self.shared.check_constraint(request.constraint.as_ref()) {
+            let _ = sender.send(Err(error.into()));
+            return Generation { events, cancelled, ended: false };
+        }
+        let (ids, request) = (ids.to_vec(), Box::new(request));
+        let command = Command::Generate { sequence: self.id, ids, request, events: sender, cancelled: cancel };
         // If the thread is gone the command is dropped with its sender, and the stream says so.
         let _ = self.shared.commands.send(command);
         Generation { events, cancelled, ended: false }
@@ -334,17 +393,32 @@ impl Sequence {
 
     /// The logits after the last of `ids`, or after each of them.
     pub async fn logits(&self, ids: &[u32], positions: Positions) -> Result<Vec<f32>, EngineError> {
-        self.ask_logits(ids, positions).await.unwrap_or(Err(EngineError::Stopped))
+        self.ask_logits(ids, positions, None).await.unwrap_or(Err(EngineError::Stopped))
     }
 
     /// [`Self::logits`] for callers outside of async code; inside it would panic.
     pub fn blocking_logits(&self, ids: &[u32], positions: Positions) -> Result<Vec<f32>, EngineError> {
-        self.ask_logits(ids, positions).blocking_recv().unwrap_or(Err(EngineError::Stopped))
+        self.ask_logits(ids, positions, None).blocking_recv().unwrap_or(Err(EngineError::Stopped))
     }
 
-    fn ask_logits(&self, ids: &[u32], positions: Positions) -> oneshot::Receiver<Result<Vec<f32>, EngineError>> {
+    /// [`Self::blocking_logits`] of tokens that are read under a voice, filtered as it filters them.
+    pub fn blocking_logits_as(
+        &self,
+        ids: &[u32],
+        positions: Positions,
+        voice: VoiceFrom,
+    ) -> Result<Vec<f32>, EngineError> {
+        self.ask_logits(ids, positions, Some(voice)).blocking_recv().unwrap_or(Err(EngineError::Stopped))
+    }
+
+    fn ask_logits(
+        &self,
+        ids: &[u32],
+        positions: Positions,
+        voice: Option<VoiceFrom>,
+    ) -> oneshot::Receiver<Result<Vec<f32>, EngineError>> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Logits { sequence: self.id, ids: ids.to_vec(), positions, reply };
+        let command = Command::Logits { sequence: self.id, ids: ids.to_vec(), positions, voice, reply };
         // As in `generate`.
         let _ = self.shared.commands.send(command);
         answer
@@ -434,12 +508,14 @@ mod tests {
         let model = Arc::new(Model::open(&path).unwrap());
         let kernels = Kernels::new(Isa::Portable, 2).unwrap();
         let shape = KvShape { kind: KvType::F32, kv_heads: 7, head_dim: 16, block_len: BLOCK_LEN };
-        let cache = KvCache::new(shape, model.hyperparameters().layers, usize::MAX);
+        let cache = KvCache::new(shape, model.hyperparameters().layers, 0, Reservation::default(), u64::MAX);
         let (commands, received) = mpsc::channel();
-        let worker = Worker::new(Arc::clone(&model), kernels, cache, 512, 1, received);
+        let (owned, weights, state) = (Arc::clone(&model), Reservation::default(), State::default());
+        let worker = Worker { model: owned, kernels, cache, window: 512, weights, commands: received, state };
         thread::spawn(move || worker.run());
         let (isa, threads, kv) = (Isa::Portable, 2, KvType::F32);
-        let shared = Shared { model, window: 512, isa, threads, kv, commands };
+        let spelling = OnceLock::new();
+        let shared = Shared { model, window: 512, isa, threads, kv, spelling, commands };
         Engine { shared: Arc::new(shared) }
     }
 

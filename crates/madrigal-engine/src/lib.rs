@@ -3,10 +3,11 @@
 //! The engine knows no persona, no conversation and no journal: it reads token ids and gives logits, tokens and text.
 
 mod arch;
+pub mod constraint;
 pub mod engine;
 pub mod gguf;
 pub mod hyperparameters;
-mod kv_cache;
+mod kv;
 pub mod mapped_file;
 pub mod model;
 pub mod sampling;
@@ -15,9 +16,10 @@ pub mod tokenizer;
 pub mod voice;
 pub mod weights;
 
+pub use constraint::{Constraint, ConstraintError, Grammar};
 pub use engine::{
     DEFAULT_PREFIX_CACHE, Engine, EngineError, EngineOptions, Finish, GenerateEvent, GenerateRequest, Generated,
-    Generation, Listener, MemoryBudget, Positions, Sequence, SequenceId, Surprise, VoiceFrom,
+    Generation, Listener, MemoryBudget, MemoryReport, Positions, Sequence, SequenceId, Surprise, VoiceFrom,
 };
 pub use madrigal_kernels::{Half, Isa, Kernels, KvType};
 pub use model::{Model, ModelInfo, OpenError};

@@ -63,6 +63,11 @@ impl Kernels {
         RowKernels { isa: self.isa(), dispatch: self.dispatch }
     }
 
+    /// Calls `job` once with each number below `count`, on all threads: for work on rows that is not a kernel's.
+    pub fn for_each(&self, count: usize, job: impl Fn(usize) + Sync) {
+        self.pool.run(count, &|_, unit| job(unit));
+    }
+
     /// Calls `job` with each of `rows` at each site, on all threads: the operations, the site's index, the row, the row's
     /// outputs there. Rows are taken up in the order given, so rows with the same weights should be neighbours.
     ///

@@ -2,7 +2,9 @@
 
 use madrigal_kernels::KernelsError;
 
+use crate::constraint::ConstraintError;
 use crate::sampling::SamplerError;
+use crate::voice::VoiceError;
 
 /// Why an engine cannot start or answer. Completes "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -23,19 +25,42 @@ pub enum EngineError {
     Packing(#[from] crate::weights::PackingError),
     /// The weights alone pass the memory limit.
     #[error(
-        "load the weights: they take {weights} bytes, the memory limit is {limit}; raise it or take a smaller model"
+        "load the weights: they take {weights} bytes, the memory limit is {limit}, of which {available} are left; raise it or take a smaller model"
     )]
     Weights {
         /// What they take.
         weights: u64,
         /// The limit.
         limit: u64,
+        /// What other models leave of it.
+        available: u64,
     },
     /// The system refused a thread.
     #[error("start the engine's thread: {source}")]
     Thread {
         /// What the system says.
         source: std::io::Error,
+    },
+    /// A voice was made for another model.
+    #[error(transparent)]
+    Voice(#[from] VoiceError),
+    /// A voice acts on layers whose keys and values all voices share.
+    #[error(
+        "use a voice that acts from layer {first} on: the layers below {shared} are shared by all voices; start the engine with fewer shared layers"
+    )]
+    SharedLayers {
+        /// The first layer that the voice acts on.
+        first: usize,
+        /// How many are shared.
+        shared: usize,
+    },
+    /// A listener that cannot listen.
+    #[error(
+        "let listener {listener} listen: it must be an open sequence of this engine, not the speaker and not named twice"
+    )]
+    Listener {
+        /// Which of the request's listeners, from 0.
+        listener: usize,
     },
     /// There is nothing to continue.
     #[error("read the prompt: it has no tokens")]
@@ -82,6 +107,9 @@ pub enum EngineError {
         /// The place of the token in its sequence, from 0.
         position: usize,
     },
+    /// The text cannot keep its constraint.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// No token can be drawn.
     #[error(transparent)]
     Sampler(#[from] SamplerError),

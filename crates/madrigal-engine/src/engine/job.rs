@@ -1,14 +1,17 @@
 //! One request in work: what it wants of its logits, and what it tells whoever asked.
 //!
-//! Knows nothing of batches and KV blocks; those are `worker`'s.
+//! Knows nothing of batches and KV blocks; those are `worker`'s. Listening has its own file (`listening`).
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::constrained::Constrained;
+use super::listening::Listening;
 use super::speech::{Over, Speech, Spoken, StopAt};
-use super::{EngineError, Finish, GenerateEvent, GenerateRequest, Generated, Positions};
+use super::{EngineError, Finish, GenerateEvent, GenerateRequest, Generated, Positions, VoiceFrom};
+use crate::kv::{Key, Promise};
 use crate::model::Model;
 use crate::tokenizer::Tokenizer;
 
@@ -16,33 +19,49 @@ pub(super) type Events = mpsc::UnboundedSender<Result<GenerateEvent, EngineError
 
 pub(super) struct Job {
     pub(super) sequence: u64,
-    /// Jobs of one sequence run in this order.
-    pub(super) arrival: u64,
-    /// The prompt, then what was drawn.
+    /// The prompt, then what was drawn or heard.
     pub(super) ids: Vec<u32>,
     pub(super) prompt_tokens: usize,
+    pub(super) reader: Reader,
     /// Set when the job was admitted.
     pub(super) started: Option<Started>,
+    /// Another job that is reading what this one begins with, and how far that must have come before this one starts.
+    pub(super) follows: Option<(u64, usize)>,
     pub(super) work: Work,
+}
+
+/// Whose voice the tokens of a job are read under.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reader {
+    pub(super) voice: Option<VoiceFrom>,
+    /// What its delta is called in [`Key`]; 0 without one.
+    pub(super) key: u32,
 }
 
 pub(super) struct Started {
     /// Tokens of the prompt that the cache had.
     pub(super) cached: usize,
+    /// The place of the next token to be read.
+    pub(super) next: usize,
     /// Blocks kept for the job that it has not taken yet.
-    pub(super) promise: usize,
+    pub(super) promise: Promise,
 }
 
 pub(super) enum Work {
     Speak(Box<Speaking>),
     Measure { positions: Positions, logits: Vec<f32>, reply: oneshot::Sender<Result<Vec<f32>, EngineError>> },
+    Listen(Listening),
 }
 
 pub(super) struct Speaking {
     pub(super) request: GenerateRequest,
     pub(super) speech: Speech,
+    /// Made of the request's constraint.
+    pub(super) constrained: Option<Constrained>,
     pub(super) events: Events,
     pub(super) cancelled: Arc<AtomicBool>,
+    /// The jobs of the listeners, by their arrival.
+    pub(super) listeners: Vec<u64>,
 }
 
 /// How a job ends when it does not fail.
@@ -53,22 +72,50 @@ pub(super) enum End {
     Measured,
 }
 
+/// A finished generation, before it is told.
+pub(super) struct Farewell {
+    pub(super) generated: Generated,
+    pub(super) events: Events,
+    pub(super) listeners: Vec<u64>,
+}
+
+impl Reader {
+    /// What a token's keys and values depend on.
+    pub(super) fn key(&self, position: usize, token: u32) -> Key {
+        let voice = if self.acts_at(position) { self.key } else { 0 };
+        Key { token, voice }
+    }
+
+    /// Whether the token at this place is read under the voice.
+    pub(super) fn acts_at(&self, position: usize) -> bool {
+        self.voice.as_ref().is_some_and(|voice| position >= voice.from)
+    }
+
+    /// Lets the voice change the logits of the token that comes after `ids`.
+    fn filter(&self, ids: &[u32], logits: &mut [f32]) {
+        let voice = self.voice.as_ref().filter(|voice| ids.len() >= voice.from);
+        if let Some(filter) = voice.and_then(|voice| voice.voice.filter.as_ref()) {
+            filter.filter(ids, logits);
+        }
+    }
+}
+
 impl Job {
     /// Whether the request can be met by a model of this vocabulary and window.
     pub(super) fn check(&self, vocabulary: usize, window: usize) -> Result<(), EngineError> {
-        if self.ids.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
-        if let Some(&id) = self.ids.iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(EngineError::Token { id, vocabulary });
-        }
         let speaks = match &self.work {
             Work::Speak(speaking) => {
                 speaking.request.sampling.validate(vocabulary)?;
                 speaking.request.max_tokens > 0
             }
             Work::Measure { .. } => false,
+            // Listens to as much as there is room for.
+            Work::Listen(_) => return check_ids(&self.ids, vocabulary),
         };
+        if self.ids.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        check_ids(&self.ids, vocabulary)?;
         let room = window - usize::from(speaks);
         if self.ids.len() > room {
             return Err(EngineError::Window { tokens: self.ids.len(), window, room });
@@ -76,47 +123,81 @@ impl Job {
         Ok(())
     }
 
-    /// The longest that the sequence can become.
+    /// The longest that the sequence can become. Listeners are given memory as they need it.
     pub(super) fn longest(&self, window: usize) -> usize {
         match &self.work {
             Work::Speak(speaking) => self.ids.len().saturating_add(speaking.request.max_tokens).min(window),
             Work::Measure { .. } => self.ids.len(),
+            Work::Listen(_) => 0,
         }
     }
 
-    pub(super) fn wants_logits(&self, position: usize) -> bool {
-        let all = matches!(self.work, Work::Measure { positions: Positions::All, .. });
-        all || position + 1 == self.ids.len()
+    /// The place of the first token to be read, where `cached` tokens are there.
+    pub(super) fn first(&self, cached: usize) -> usize {
+        match &self.work {
+            Work::Measure { positions: Positions::All, .. } => 0,
+            // The last token is always read: its logits are wanted.
+            Work::Speak(_) | Work::Measure { .. } => cached.min(self.ids.len() - 1),
+            Work::Listen(listening) => listening.first(cached).min(self.ids.len()),
+        }
     }
 
-    /// Takes the logits of the next wanted position. Says how the job ends, if it does.
+    /// Tokens that are not read yet.
+    pub(super) fn unread(&self) -> usize {
+        self.started.as_ref().map_or(0, |started| self.ids.len() - started.next)
+    }
+
+    /// What all its positions depend on.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.ids.iter().enumerate().map(|(position, &token)| self.reader.key(position, token)).collect()
+    }
+
+    pub(super) fn wants_logits(&self, position: usize) -> bool {
+        match &self.work {
+            Work::Measure { positions: Positions::All, .. } => true,
+            Work::Speak(_) | Work::Measure { .. } => position + 1 == self.ids.len(),
+            Work::Listen(listening) => listening.wants_logits(position, self.ids.len()),
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match &self.work {
+            Work::Speak(speaking) => speaking.cancelled.load(Ordering::Relaxed) || speaking.events.is_closed(),
+            Work::Measure { reply, .. } => reply.is_closed(),
+            Work::Listen(_) => false,
+        }
+    }
+
+    /// Takes the logits of the token at `position`, the next wanted one. Says how the job ends, if it does.
     pub(super) fn use_logits(
         &mut self,
+        position: usize,
         logits: &mut [f32],
         model: &Model,
         window: usize,
     ) -> Result<Option<End>, EngineError> {
         match &mut self.work {
-            Work::Speak(speaking) => speaking.speak(logits, &mut self.ids, model, window),
+            Work::Speak(speaking) => speaking.speak(logits, &mut self.ids, &self.reader, model, window),
             Work::Measure { positions, logits: collected, .. } => {
-                let tokens = self.ids.len();
-                let (position, wanted) = match positions {
-                    Positions::Last => (tokens - 1, 1),
-                    Positions::All => (collected.len() / logits.len(), tokens),
-                };
+                let wanted = if *positions == Positions::All { self.ids.len() } else { 1 };
                 if !logits.iter().all(|logit| logit.is_finite()) {
                     return Err(EngineError::NotFinite { position });
                 }
+                self.reader.filter(&self.ids[..=position], logits);
                 collected.extend_from_slice(logits);
                 Ok((collected.len() == wanted * logits.len()).then_some(End::Measured))
+            }
+            Work::Listen(listening) => {
+                listening.use_logits(logits, self.ids.get(position + 1).copied());
+                Ok(None)
             }
         }
     }
 
-    /// Tells whoever asked that it is over.
-    pub(super) fn end(self, tokenizer: &Tokenizer, end: End) {
+    /// Ends the job: what was measured is told; a generation is returned, for its listeners may have to end first.
+    pub(super) fn end(self, tokenizer: &Tokenizer, end: End) -> Option<Farewell> {
         let (prompt_tokens, cached) = (self.prompt_tokens, self.started.map(|started| started.cached));
-        // Whoever asked may have stopped listening; then there is nobody to tell.
         match self.work {
             Work::Speak(speaking) => {
                 let (finish, stop) = match end {
@@ -126,22 +207,39 @@ impl Job {
                 };
                 let Spoken { drawn, ids, text, reasoning } = speaking.speech.finish(tokenizer, stop.as_ref());
                 let read_tokens = cached.map_or(0, |cached| prompt_tokens - cached);
-                let surprise = Vec::new();
+                let surprise = vec![None; speaking.listeners.len()];
                 let generated = Generated { ids, text, reasoning, drawn, finish, prompt_tokens, read_tokens, surprise };
-                let _ = speaking.events.send(Ok(GenerateEvent::Done(generated)));
+                Some(Farewell { generated, events: speaking.events, listeners: speaking.listeners })
             }
             Work::Measure { logits, reply, .. } => {
+                // Whoever asked may have stopped listening; then there is nobody to tell.
                 let _ = reply.send(Ok(logits));
+                None
             }
+            Work::Listen(_) => None,
         }
     }
 
-    /// Tells whoever asked why it failed.
-    pub(super) fn fail(self, error: EngineError) {
+    /// Tells whoever asked why it failed. Returns the jobs of the listeners.
+    pub(super) fn fail(self, error: EngineError) -> Vec<u64> {
         match self.work {
-            Work::Speak(speaking) => drop(speaking.events.send(Err(error))),
-            Work::Measure { reply, .. } => drop(reply.send(Err(error))),
+            Work::Speak(speaking) => {
+                let _ = speaking.events.send(Err(error));
+                speaking.listeners
+            }
+            Work::Measure { reply, .. } => {
+                let _ = reply.send(Err(error));
+                Vec::new()
+            }
+            Work::Listen(_) => Vec::new(),
         }
+    }
+}
+
+fn check_ids(ids: &[u32], vocabulary: usize) -> Result<(), EngineError> {
+    match ids.iter().find(|&&id| id as usize >= vocabulary) {
+        None => Ok(()),
+        Some(&id) => Err(EngineError::Token { id, vocabulary }),
     }
 }
 
@@ -151,6 +249,7 @@ impl Speaking {
         &mut self,
         logits: &mut [f32],
         ids: &mut Vec<u32>,
+        reader: &Reader,
         model: &Model,
         window: usize,
     ) -> Result<Option<End>, EngineError> {
@@ -160,7 +259,12 @@ impl Speaking {
             return Ok(Some(End::Because(Finish::Length)));
         }
         let tokenizer = model.tokenizer();
-        let id = sampling.sample(logits, ids, *draw, index as u64)?;
+        reader.filter(ids, logits);
+        let key = (*draw, index as u64);
+        let id = match &mut self.constrained {
+            None => sampling.sample(logits, ids, key.0, key.1)?,
+            Some(constrained) => constrained.draw(logits, sampling, ids, key, &mut self.speech, model)?,
+        };
         if model.end_ids().contains(&id) {
             return Ok(Some(End::Because(Finish::EndOfText)));
         }
@@ -169,7 +273,13 @@ impl Speaking {
         let full = index + 1 >= *max_tokens || ids.len() >= window;
         let (certain, end) = match over {
             Some(Over::Stop(stop)) => (self.speech.certain_before(&stop), Some(End::AtStop(stop))),
-            Some(Over::Message) => (self.speech.rest(tokenizer), Some(End::Because(Finish::EndOfText))),
+            Some(Over::Message) => {
+                self.constrained.as_ref().map_or(Ok(()), Constrained::check_ended)?;
+                (self.speech.rest(tokenizer), Some(End::Because(Finish::EndOfText)))
+            }
+            None if self.constrained.as_ref().is_some_and(Constrained::is_complete) => {
+                (self.speech.rest(tokenizer), Some(End::Because(Finish::EndOfText)))
+            }
             None if full => (self.speech.rest(tokenizer), Some(End::Because(Finish::Length))),
             None => (self.speech.newly_certain(), None),
         };

@@ -62,12 +62,13 @@ impl Visitor {
     }
 }
 
-fn start(model: &str, isa: Isa, threads: usize, kv: KvType) -> Engine {
-    let options = EngineOptions { threads, isa: Some(isa), kv: Some(kv), ..EngineOptions::default() };
+fn start(model: &str, isa: Isa, threads: usize, kv: KvType, prefix_cache: Option<u64>) -> Engine {
+    let options = EngineOptions { threads, isa: Some(isa), kv: Some(kv), prefix_cache, ..EngineOptions::default() };
     Engine::start(Model::open(&testdata(model)).unwrap(), options).unwrap()
 }
 
-/// `[model][instruction set]`: an engine with one thread that computes one thing at a time, and one with two.
+/// `[model][instruction set]`: an engine with one thread that computes one thing at a time and keeps nothing, and one with
+/// two that shares all it can.
 fn engines() -> &'static Vec<(Engine, Engine)> {
     static ENGINES: OnceLock<Vec<(Engine, Engine)>> = OnceLock::new();
     ENGINES.get_or_init(|| {
@@ -75,7 +76,7 @@ fn engines() -> &'static Vec<(Engine, Engine)> {
         for (index, model) in MODELS.iter().enumerate() {
             for isa in Isa::available() {
                 let kv = if index % 2 == 0 { KvType::Bf16 } else { KvType::F32 };
-                engines.push((start(model, isa, 1, kv), start(model, isa, 2, kv)));
+                engines.push((start(model, isa, 1, kv, Some(0)), start(model, isa, 2, kv, None)));
             }
         }
         engines

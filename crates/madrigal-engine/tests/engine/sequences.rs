@@ -16,6 +16,14 @@ fn with_stop(max_tokens: usize, stop: &[&str]) -> GenerateRequest {
     GenerateRequest { stop: stop.iter().map(|text| (*text).to_owned()).collect(), ..greedy(max_tokens) }
 }
 
+/// What 32 positions take in the model of these tests.
+fn block_bytes() -> u64 {
+    let engine = llama();
+    let sequence = engine.sequence();
+    sequence.blocking_logits(&[1], Positions::Last).unwrap();
+    engine.memory().unwrap().kv_used
+}
+
 /// All events of one generation: tokens, texts, and the end.
 fn events(engine: &Engine, ids: &[u32], request: GenerateRequest) -> (Vec<u32>, Vec<String>, Generated) {
     let sequence = engine.sequence();
@@ -24,7 +32,7 @@ fn events(engine: &Engine, ids: &[u32], request: GenerateRequest) -> (Vec<u32>, 
     while let Some(event) = generation.blocking_next() {
         assert!(end.is_none(), "something follows the end");
         match event.unwrap() {
-            GenerateEvent::Token { id, text } => {
+            GenerateEvent::Token { id, text, .. } => {
                 tokens.push(id);
                 texts.push(text);
             }
@@ -72,7 +80,8 @@ fn forks_go_their_own_ways() {
         let mut ids = prompt[..at.min(70)].to_vec();
         ids.extend([5, 6]);
         let generated = fork.generate(&ids, greedy(8)).blocking_finish().unwrap();
-        assert_eq!(generated.read_tokens, 2, "fork at {at}");
+        // What an earlier fork read may be found again.
+        assert!(generated.read_tokens <= 2, "fork at {at} read {}", generated.read_tokens);
         assert_eq!(generated.ids, generate(&engine, &ids, greedy(8)).ids, "fork at {at}");
         // The parent is as it was, also after the fork is gone.
         drop(fork);
@@ -212,7 +221,7 @@ fn a_sequence_may_be_forked_while_it_speaks() {
 #[test]
 fn of_two_that_want_the_same_memory_one_gets_it_and_one_an_error() {
     let model = Model::open(&testdata("parity/llama-tied/model-f32.gguf")).unwrap();
-    let limit = model.weight_bytes() + 4 * 2 * 2 * 32 * 16 * 4;
+    let limit = model.weight_bytes() + 4 * block_bytes();
     let options = EngineOptions { threads: 2, memory_limit: Some(limit), ..EngineOptions::default() };
     let engine = Engine::start(model, options).unwrap();
     let endless = |tokens| GenerateRequest { ignore_eos: true, ..greedy(tokens) };
@@ -270,8 +279,7 @@ fn impossible_requests_are_refused() {
 #[test]
 fn the_memory_limit_holds_before_anything_is_allocated() {
     let model = Model::open(&testdata("parity/llama-tied/model-f32.gguf")).unwrap();
-    // Two layers, keys and values, 32 positions of one head of 16, 4 bytes each.
-    let block = 2 * 2 * 32 * 16 * 4;
+    let block = block_bytes();
     let limit = model.weight_bytes() + 4 * block;
     let options = EngineOptions { threads: 1, memory_limit: Some(limit), ..EngineOptions::default() };
     let engine = Engine::start(model, options).unwrap();
@@ -284,16 +292,16 @@ fn the_memory_limit_holds_before_anything_is_allocated() {
     assert_eq!((needed, available), (5 * block, 4 * block));
     sequence.generate(&prompt, greedy(0)).blocking_finish().unwrap();
 
-    // A second sequence has the two blocks that are left; a fork needs only one for its own end.
+    // A second sequence has the two blocks that are left; a fork needs both to go on.
     let second = engine.sequence();
-    assert!(second.blocking_logits(&(0..65).collect::<Vec<_>>(), Positions::Last).is_err());
+    assert!(second.blocking_logits(&(100..165).collect::<Vec<_>>(), Positions::Last).is_err());
     let fork = sequence.fork(60);
     let mut ids = prompt;
     ids.extend(7..40);
     assert!(fork.blocking_logits(&ids, Positions::Last).is_ok());
     assert!(second.blocking_logits(&[1], Positions::Last).is_err());
     drop(fork);
-    assert!(second.blocking_logits(&(0..64).collect::<Vec<_>>(), Positions::Last).is_ok());
+    assert!(second.blocking_logits(&(100..164).collect::<Vec<_>>(), Positions::Last).is_ok());
 }
 
 #[test]
@@ -326,7 +334,7 @@ fn generations_are_streams_for_async_code_too() {
     runtime.block_on(async {
         let sequence = engine.sequence();
         let (ours, other) = (sequence.generate(&[1, 2, 3], greedy(5)), engine.sequence());
-        assert_eq!(ours.finish().await.unwrap(), expected);
+        assert_eq!(ours.finish().await.unwrap().ids, expected.ids);
         assert_eq!(other.logits(&[4], Positions::Last).await.unwrap().len(), 512);
     });
 }

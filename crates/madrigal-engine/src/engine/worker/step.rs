@@ -1,0 +1,220 @@
+//! One step: which rows are read, and what becomes of their logits.
+//!
+//! Owns the sharing of rows among jobs. Which jobs run is decided in `worker`.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::{ROWS_PER_STEP, State, Worker, memory_error};
+use crate::arch::{Batch, Blocks, Row};
+use crate::engine::EngineError;
+use crate::engine::job::{End, Job, Work};
+use crate::kv::{ABOVE, BELOW, BLOCK_LEN};
+
+/// Rows that a job has in a step.
+struct Share {
+    arrival: u64,
+    rows: usize,
+}
+
+/// A job whose logits are there.
+struct Turn<'a> {
+    arrival: u64,
+    job: &'a mut Job,
+    /// The place of the token that the first logits belong to; those of the next follow.
+    position: usize,
+    /// `[positions, vocabulary]`.
+    logits: &'a mut [f32],
+    outcome: Result<Option<End>, EngineError>,
+}
+
+impl Worker {
+    /// Reads one batch of rows and lets the jobs that reached their end draw or answer.
+    pub(super) fn step(&mut self) {
+        let mut shares = self.state.shares();
+        shares.retain(|share| self.make_room(share));
+        if shares.is_empty() {
+            return;
+        }
+        let (mut logits, wanting) = self.read(&shares);
+        self.settle(&shares);
+        self.use_logits(&mut logits, &wanting);
+        for Share { arrival, .. } in &shares {
+            self.end_listener_at_end(*arrival);
+        }
+        // Where there are more jobs than rows, the others come first next time.
+        let State { running, .. } = &mut self.state;
+        running.rotate_left(shares.len().min(running.len()) % running.len().max(1));
+    }
+
+    /// Makes room for the tokens of a share. A job for which there is none fails; a listener only stops listening.
+    fn make_room(&mut self, share: &Share) -> bool {
+        let State { jobs, sequences, .. } = &mut self.state;
+        let Some(job) = jobs.get_mut(&share.arrival) else { return false };
+        let (Some(cached), Some(started)) = (sequences.get_mut(&job.sequence), &mut job.started) else { return false };
+        match self.cache.make_room(&mut cached.table, started.next + share.rows, &mut started.promise) {
+            Ok(()) => true,
+            Err(_) if matches!(job.work, Work::Listen(_)) => {
+                self.end_listener(share.arrival);
+                false
+            }
+            Err(error) => {
+                self.fail(share.arrival, memory_error(error));
+                false
+            }
+        }
+    }
+
+    /// Computes the rows. Returns the logits, and which job they belong to: its arrival, the place of its first row that
+    /// wants them, and how many do.
+    fn read(&mut self, shares: &[Share]) -> (Vec<f32>, Vec<(u64, usize, usize)>) {
+        let mut rows = std::mem::take(&mut self.state.rows);
+        rows.clear();
+        let mut batch = Batch {
+            rows,
+            tables: Vec::with_capacity(shares.len()),
+            shared_layers: self.cache.shared_layers(),
+            voices: Vec::new(),
+            block_len: BLOCK_LEN,
+        };
+        let mut voices: Vec<u32> = Vec::new();
+        let mut wanting: Vec<(u64, usize, usize)> = Vec::new();
+        for &Share { arrival, rows } in shares {
+            let Some(job) = self.state.jobs.get(&arrival) else { continue };
+            let (Some(started), Some(cached)) = (&job.started, self.state.sequences.get(&job.sequence)) else {
+                continue;
+            };
+            let voice = job.reader.voice.as_ref().filter(|_| job.reader.key != 0).map(|voice| {
+                voices.iter().position(|&key| key == job.reader.key).unwrap_or_else(|| {
+                    voices.push(job.reader.key);
+                    batch.voices.push(voice.voice.clone());
+                    voices.len() - 1
+                })
+            });
+            let filled = cached.table.filled();
+            let mut wants: Option<(usize, usize)> = None;
+            for position in started.next..started.next + rows {
+                let wants_logits = job.wants_logits(position);
+                if wants_logits {
+                    wants = Some(wants.map_or((position, 1), |(first, count)| (first, count + 1)));
+                }
+                batch.rows.push(Row {
+                    sequence: batch.tables.len(),
+                    position,
+                    token: job.ids[position],
+                    wants_logits,
+                    voice: voice.filter(|_| job.reader.acts_at(position)),
+                    stored: filled.map(|filled| position < filled),
+                });
+            }
+            wanting.extend(wants.map(|(first, count)| (arrival, first, count)));
+            batch.tables.push(Blocks { below: cached.table.blocks(BELOW), above: cached.table.blocks(ABOVE) });
+        }
+        let logits = self.model.architecture().forward(&self.kernels, self.cache.layers_mut(), &batch);
+        self.state.rows = batch.rows;
+        (logits, wanting)
+    }
+
+    /// Takes note of what has been read.
+    fn settle(&mut self, shares: &[Share]) {
+        let State { jobs, sequences, .. } = &mut self.state;
+        let mut keys = Vec::new();
+        for &Share { arrival, rows } in shares {
+            let Some(job) = jobs.get_mut(&arrival) else { continue };
+            let (Some(cached), Some(started)) = (sequences.get_mut(&job.sequence), &mut job.started) else { continue };
+            let places = started.next..started.next + rows;
+            keys.clear();
+            keys.extend(places.clone().map(|position| job.reader.key(position, job.ids[position])));
+            self.cache.settle(&mut cached.table, places.start, &keys);
+            started.next = places.end;
+        }
+    }
+
+    /// Lets jobs draw or take what they wanted, several at once, and does what follows from it in a fixed order.
+    fn use_logits(&mut self, logits: &mut [f32], wanting: &[(u64, usize, usize)]) {
+        let vocabulary = self.model.hyperparameters().vocabulary;
+        let mut turns = Vec::with_capacity(wanting.len());
+        let mut rest = logits;
+        // Jobs are borrowed in the order of their arrival, logits are there in the order of the rows.
+        let mut pieces = Vec::with_capacity(wanting.len());
+        for &(arrival, position, count) in wanting {
+            let (own, others) = std::mem::take(&mut rest).split_at_mut(count * vocabulary);
+            rest = others;
+            pieces.push((arrival, position, own));
+        }
+        pieces.sort_unstable_by_key(|&(arrival, ..)| arrival);
+        let mut pieces = pieces.into_iter().peekable();
+        for (&arrival, job) in &mut self.state.jobs {
+            if let Some((_, position, logits)) = pieces.next_if(|&(wanted, ..)| wanted == arrival) {
+                turns.push(Mutex::new(Turn { arrival, job, position, logits, outcome: Ok(None) }));
+            }
+        }
+        let (model, window) = (&*self.model, self.window);
+        self.kernels.for_each(turns.len(), |index| {
+            // Each is locked once.
+            turns[index].lock().unwrap_or_else(PoisonError::into_inner).take(model, window, vocabulary);
+        });
+
+        let turns = turns.into_iter().map(|turn| turn.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let outcomes: Vec<_> = turns.map(|turn| (turn.arrival, turn.outcome)).collect();
+        for (arrival, outcome) in outcomes {
+            match outcome {
+                Ok(None) => self.tell_listeners(arrival),
+                Ok(Some(end)) => self.end(arrival, end),
+                Err(error) => self.fail(arrival, error),
+            }
+        }
+    }
+
+    /// Lets the listeners of a speaker, if it is one, hear what it has said so far.
+    fn tell_listeners(&mut self, arrival: u64) {
+        let Some(Job { work: Work::Speak(speaking), .. }) = self.state.jobs.get(&arrival) else { return };
+        if speaking.listeners.is_empty() {
+            return;
+        }
+        let (listeners, said) = (speaking.listeners.clone(), speaking.speech.ids().to_vec());
+        for listener in listeners {
+            self.hear(listener, &said);
+        }
+    }
+}
+
+impl Turn<'_> {
+    fn take(&mut self, model: &crate::model::Model, window: usize, vocabulary: usize) {
+        for (index, logits) in self.logits.chunks_exact_mut(vocabulary).enumerate() {
+            self.outcome = self.job.use_logits(self.position + index, logits, model, window);
+            if !matches!(self.outcome, Ok(None)) {
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    /// How many rows each job may read in this step.
+    fn shares(&self) -> Vec<Share> {
+        let mut shares = Vec::new(); // with what is unread
+        for &arrival in &self.running {
+            let unread = self.jobs.get(&arrival).map_or(0, Job::unread);
+            if unread > 0 {
+                shares.push((Share { arrival, rows: 1 }, unread));
+            }
+            if shares.len() == ROWS_PER_STEP {
+                break;
+            }
+        }
+        let mut left = ROWS_PER_STEP - shares.len();
+        loop {
+            let hungry = shares.iter().filter(|(share, unread)| share.rows < *unread).count();
+            if hungry == 0 || left == 0 {
+                break;
+            }
+            let portion = (left / hungry).max(1);
+            for (share, unread) in &mut shares {
+                let more = portion.min(*unread - share.rows).min(left);
+                share.rows += more;
+                left -= more;
+            }
+        }
+        shares.into_iter().map(|(share, _)| share).collect()
+    }
+}
