@@ -3,9 +3,9 @@
 //! Layouts are those of GGUF (`ggml-common.h` of ggml). Owns the table of types; each family of formats is taken apart
 //! in a module of its own. Products against blocks live in `matmul`.
 
-mod four_bit_tables;
-mod k_quants;
-mod legacy;
+pub(crate) mod four_bit_tables;
+pub(crate) mod k_quants;
+pub(crate) mod legacy;
 
 use crate::float16::{bf16_to_f32, f16_to_f32};
 
@@ -204,6 +204,6 @@ fn f16_at(block: &[u8], at: usize) -> f32 {
 
 /// 32 nibbles: element `i` in the low half of byte `i`, element `i + 16` in the high half.
 #[inline(always)]
-fn nibbles(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn nibbles(bytes: &[u8]) -> [u8; 32] {
     std::array::from_fn(|i| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
 }

@@ -8,8 +8,10 @@
 //! Quants of 4 bits lie in pairs of *groups*: a group is 4 columns of 16 rows, the 64 bytes that one dot-product
 //! instruction takes; the low halves of 64 bytes are one group, the high halves the next.
 
+mod four_bit_tables;
 mod k_quants;
 mod legacy;
+mod planes;
 
 use crate::BlockType;
 use crate::simd::{BLOCK, Dispatch, LANES, Op, Simd};
@@ -19,6 +21,9 @@ pub(crate) const PANEL: usize = 2 * LANES;
 
 /// Groups of 4 columns in a block.
 pub(crate) const GROUPS: usize = BLOCK / 4;
+
+/// The bytes of 32 columns' codes of 4 bits.
+const NIBBLES: usize = BLOCK / 2 * PANEL;
 
 /// Bytes ahead of those in use that are prefetched: far enough for memory to answer, near enough to stay in the
 /// first-level cache.
@@ -76,9 +81,17 @@ pub(crate) fn with_format<T: WithFormat>(kind: BlockType, task: T) -> Option<T::
         BlockType::F32 | BlockType::F16 | BlockType::Bf16 => None,
         BlockType::Q8_0 => Some(task.with::<legacy::Q8_0>()),
         BlockType::Q4_0 => Some(task.with::<legacy::Q4_0>()),
+        BlockType::Q4_1 => Some(task.with::<legacy::Q4_1>()),
+        BlockType::Q5_0 => Some(task.with::<legacy::Q5_0>()),
+        BlockType::Q5_1 => Some(task.with::<legacy::Q5_1>()),
+        BlockType::Q2_K => Some(task.with::<k_quants::Q2K>()),
+        BlockType::Q3_K => Some(task.with::<k_quants::Q3K>()),
         BlockType::Q4_K => Some(task.with::<k_quants::Q4K>()),
+        BlockType::Q5_K => Some(task.with::<k_quants::Q5K>()),
         BlockType::Q6_K => Some(task.with::<k_quants::Q6K>()),
-        _ => None,
+        BlockType::IQ4_NL => Some(task.with::<four_bit_tables::Iq4Nl>()),
+        BlockType::IQ4_XS => Some(task.with::<four_bit_tables::Iq4Xs>()),
+        BlockType::MXFP4 => Some(task.with::<four_bit_tables::Mxfp4>()),
     }
 }
 

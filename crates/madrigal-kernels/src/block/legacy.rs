@@ -32,7 +32,7 @@ pub(super) fn q5_1(block: &[u8; 24], values: &mut [f32; 32]) {
 }
 
 /// Nibbles with a fifth bit: bit `i` of `high` belongs to element `i`.
-fn five_bits(high: &[u8], low: &[u8]) -> [u8; 32] {
+pub(crate) fn five_bits(high: &[u8], low: &[u8]) -> [u8; 32] {
     let low = nibbles(low);
     std::array::from_fn(|i| low[i] | ((high[i / 8] >> (i % 8)) & 1) << 4)
 }

@@ -200,6 +200,17 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: &mut [u8; 64]) {
+        avx2! {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            for part in indices.as_chunks_mut::<32>().0 {
+                let at = part.as_mut_ptr();
+                _mm256_storeu_si256(at.cast(), _mm256_shuffle_epi8(table, _mm256_loadu_si256(at.cast())));
+            }
+        }
+    }
+
+    #[inline(always)]
     fn four(self, from: &[i8; 4]) -> __m256i {
         avx2! { _mm256_set1_epi32(i32::from_ne_bytes(from.map(|byte| byte as u8))) }
     }

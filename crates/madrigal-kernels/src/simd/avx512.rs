@@ -170,6 +170,15 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: &mut [u8; 64]) {
+        avx512! {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            let at = indices.as_mut_ptr();
+            _mm512_storeu_si512(at.cast(), _mm512_shuffle_epi8(table, _mm512_loadu_si512(at.cast())));
+        }
+    }
+
+    #[inline(always)]
     fn four(self, from: &[i8; 4]) -> __m512i {
         avx512! { _mm512_set1_epi32(i32::from_ne_bytes(from.map(|byte| byte as u8))) }
     }

@@ -70,6 +70,13 @@ pub(crate) trait Simd: Copy {
     fn no_ints(self) -> Self::Ints;
     /// The codes of a group: four columns for each of sixteen rows.
     fn load_codes(self, from: &[u8; 64]) -> Self::Codes;
+    /// Replaces indices below 16 into a table by what stands there.
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: &mut [u8; 64]) {
+        for index in indices {
+            *index = table[usize::from(*index & 15)];
+        }
+    }
     /// Four activations, for every row.
     fn four(self, from: &[i8; 4]) -> Self::Four;
     /// Adds the dot product of each row's four codes with the four activations, exactly. Activations lie in `-64..=64`.

@@ -1,36 +1,23 @@
 //! Formats of blocks of 256 with scales of their own for every 16 or 32 weights.
 
+use super::legacy::{expand_five_bits, pack_five_bits};
 use super::{
-    Columns, Format, GROUPS, Layout, PANEL, bytes, expand_nibbles, halves, pack_nibbles, prefetch, signed_bytes,
-    store_scales,
+    Columns, Format, GROUPS, Layout, NIBBLES, PANEL, bytes, expand_nibbles, halves, pack_nibbles, planes, prefetch,
+    signed_bytes, store_scales,
 };
+use crate::block::k_quants::{five_bits, six_bit_pairs, six_bit_scales_of_16, three_bits, two_bits};
 use crate::simd::{BLOCK, LANES, Simd};
 
 /// Blocks of 32 in a chunk.
 const BLOCKS: usize = 8;
 /// One 16-bit number for each row.
 const HALVES: usize = 2 * PANEL;
-/// The nibbles of 32 columns.
-const NIBBLES: usize = BLOCK / 2 * PANEL;
 
 /// Copies the 16-bit number at `at` of every source block to the front of `chunk`.
 fn pack_halves(blocks: &[&[u8]; PANEL], at: usize, chunk: &mut [u8]) {
     for (half, block) in chunk.as_chunks_mut::<2>().0.iter_mut().zip(blocks) {
         half.copy_from_slice(&block[at..at + 2]);
     }
-}
-
-/// The scale and minimum, 6 bits each, of every 32 weights of a `Q4_K` or `Q5_K` block.
-fn six_bit_scales(packed: &[u8]) -> [(u8, u8); BLOCKS] {
-    let mut scales = [(0, 0); BLOCKS];
-    for (j, pair) in scales.iter_mut().enumerate() {
-        *pair = if j < 4 {
-            (packed[j] & 63, packed[j + 4] & 63)
-        } else {
-            (packed[j + 4] & 15 | packed[j - 4] >> 6 << 4, packed[j + 4] >> 4 | packed[j] >> 6 << 4)
-        };
-    }
-    scales
 }
 
 /// Scales and minima of all rows, `[block][scale or minimum][row]` bytes, then nibbles block by block; in front the 16-bit
@@ -40,20 +27,35 @@ pub(crate) struct Q4K;
 impl Q4K {
     const SCALES: usize = 2 * HALVES;
     const QUANTS: usize = Self::SCALES + BLOCKS * 2 * PANEL;
+
+    fn pack_scales(blocks: &[&[u8]; PANEL], chunk: &mut [u8]) {
+        pack_halves(blocks, 0, &mut chunk[..HALVES]);
+        pack_halves(blocks, 2, &mut chunk[HALVES..Self::SCALES]);
+        for (row, source) in blocks.iter().enumerate() {
+            for (block, (scale, min)) in six_bit_pairs(&source[4..16]).into_iter().enumerate() {
+                let at = Self::SCALES + block * 2 * PANEL + row;
+                (chunk[at], chunk[at + PANEL]) = (scale, min);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn expand_scales<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
+        let scales = &chunk[Self::SCALES + index * 2 * PANEL..][..2 * PANEL];
+        for half in 0..2 {
+            let scale = simd.mul(halves(simd, chunk, half), bytes(simd, scales, half));
+            let min = simd.mul(halves(simd, &chunk[HALVES..], half), bytes(simd, &scales[PANEL..], half));
+            simd.store(scale, &mut out.scales[0][half]);
+            simd.store(min, &mut out.mins[0][half]);
+        }
+    }
 }
 
 impl Format for Q4K {
     const LAYOUT: Layout = Layout { cols: 256, bytes: Self::QUANTS + BLOCKS * NIBBLES, span: 32 };
 
     fn pack(blocks: &[&[u8]; PANEL], chunk: &mut [u8]) {
-        pack_halves(blocks, 0, &mut chunk[..HALVES]);
-        pack_halves(blocks, 2, &mut chunk[HALVES..Self::SCALES]);
-        for (row, source) in blocks.iter().enumerate() {
-            for (block, (scale, min)) in six_bit_scales(&source[4..16]).into_iter().enumerate() {
-                let at = Self::SCALES + block * 2 * PANEL + row;
-                (chunk[at], chunk[at + PANEL]) = (scale, min);
-            }
-        }
+        Self::pack_scales(blocks, chunk);
         for block in 0..BLOCKS {
             let mut codes = [[0; BLOCK]; PANEL];
             for (codes, source) in codes.iter_mut().zip(blocks) {
@@ -72,13 +74,7 @@ impl Format for Q4K {
         // A block's share of the chunk, so that the whole of it is asked for once.
         let share = Self::LAYOUT.bytes / BLOCKS;
         prefetch(simd, &chunk[index * share..][..share]);
-        let scales = &chunk[Self::SCALES + index * 2 * PANEL..][..2 * PANEL];
-        for half in 0..2 {
-            let scale = simd.mul(halves(simd, chunk, half), bytes(simd, scales, half));
-            let min = simd.mul(halves(simd, &chunk[HALVES..], half), bytes(simd, &scales[PANEL..], half));
-            simd.store(scale, &mut out.scales[0][half]);
-            simd.store(min, &mut out.mins[0][half]);
-        }
+        Self::expand_scales(simd, chunk, index, out);
         expand_nibbles(&chunk[Self::QUANTS + index * NIBBLES..][..NIBBLES], out);
     }
 }
@@ -152,4 +148,130 @@ impl Format for Q6K {
             }
         }
     }
+}
+
+/// The factors of scales and minima, `[span of 16][row]` scales in the low and minima in the high halves of bytes, then
+/// codes of 2 bits block by block.
+pub(crate) struct Q2K;
+
+impl Q2K {
+    const SCALES: usize = 2 * HALVES;
+    const QUANTS: usize = Self::SCALES + 2 * BLOCKS * PANEL;
+}
+
+impl Format for Q2K {
+    const LAYOUT: Layout = Layout { cols: 256, bytes: Self::QUANTS + BLOCKS * planes::bytes(2), span: 16 };
+
+    fn pack(blocks: &[&[u8]; PANEL], chunk: &mut [u8]) {
+        pack_halves(blocks, 80, &mut chunk[..HALVES]);
+        pack_halves(blocks, 82, &mut chunk[HALVES..Self::SCALES]);
+        pack_row_bytes(&blocks.map(|source| &source[..16]), &mut chunk[Self::SCALES..Self::QUANTS]);
+        let codes = blocks.map(|source| two_bits(&source[16..80]));
+        for (block, quants) in chunk[Self::QUANTS..].chunks_exact_mut(planes::bytes(2)).enumerate() {
+            planes::pack::<2, 0>(&columns_of(&codes, block), quants);
+        }
+    }
+
+    #[inline(always)]
+    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
+        let share = Self::LAYOUT.bytes / BLOCKS;
+        prefetch(simd, &chunk[index * share..][..share]);
+        for span in 0..2 {
+            let pairs = &chunk[Self::SCALES + (2 * index + span) * PANEL..].as_chunks::<PANEL>().0[0];
+            let (mut scales, mut mins) = ([0; PANEL], [0; PANEL]);
+            for ((scale, min), pair) in scales.iter_mut().zip(&mut mins).zip(pairs) {
+                (*scale, *min) = (pair & 15, pair >> 4);
+            }
+            for half in 0..2 {
+                let scale = simd.mul(halves(simd, chunk, half), bytes(simd, &scales, half));
+                let min = simd.mul(halves(simd, &chunk[HALVES..], half), bytes(simd, &mins, half));
+                simd.store(scale, &mut out.scales[span][half]);
+                simd.store(min, &mut out.mins[span][half]);
+            }
+        }
+        planes::expand::<2, 0>(&chunk[Self::QUANTS + index * planes::bytes(2)..][..planes::bytes(2)], out);
+    }
+}
+
+/// A 16-bit factor, `[span of 16][row]` signed scales, then block by block two bits and the third; codes are 4 more than
+/// the weight.
+pub(crate) struct Q3K;
+
+impl Q3K {
+    const QUANTS: usize = HALVES + 2 * BLOCKS * PANEL;
+    const SHARE: usize = planes::bytes(2) + planes::bytes(1);
+}
+
+impl Format for Q3K {
+    const LAYOUT: Layout = Layout { cols: 256, bytes: Self::QUANTS + BLOCKS * Self::SHARE, span: 16 };
+
+    fn pack(blocks: &[&[u8]; PANEL], chunk: &mut [u8]) {
+        pack_halves(blocks, 108, &mut chunk[..HALVES]);
+        let scales = blocks.map(|source| six_bit_scales_of_16(&source[96..108]).map(|scale| scale as u8));
+        pack_row_bytes(&scales.each_ref().map(|scales| &scales[..]), &mut chunk[HALVES..Self::QUANTS]);
+        let codes = blocks.map(|source| three_bits(&source[..32], &source[32..96]));
+        for (block, quants) in chunk[Self::QUANTS..].chunks_exact_mut(Self::SHARE).enumerate() {
+            let codes = columns_of(&codes, block);
+            let (low, high) = quants.split_at_mut(planes::bytes(2));
+            planes::pack::<2, 0>(&codes, low);
+            planes::pack::<1, 2>(&codes, high);
+        }
+    }
+
+    #[inline(always)]
+    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
+        let share = Self::LAYOUT.bytes / BLOCKS;
+        prefetch(simd, &chunk[index * share..][..share]);
+        for span in 0..2 {
+            let scales = &chunk[HALVES + (2 * index + span) * PANEL..][..PANEL];
+            for half in 0..2 {
+                let scale = simd.mul(halves(simd, chunk, half), signed_bytes(simd, scales, half));
+                store_scales(simd, scale, 4.0, span, half, out);
+            }
+        }
+        let (low, high) = chunk[Self::QUANTS + index * Self::SHARE..][..Self::SHARE].split_at(planes::bytes(2));
+        planes::expand::<2, 0>(low, out);
+        planes::expand::<1, 2>(high, out);
+    }
+}
+
+/// As [`Q4K`], with the fifth bits of a block after its nibbles.
+pub(crate) struct Q5K;
+
+impl Q5K {
+    const SHARE: usize = NIBBLES + planes::bytes(1);
+}
+
+impl Format for Q5K {
+    const LAYOUT: Layout = Layout { cols: 256, bytes: Q4K::QUANTS + BLOCKS * Self::SHARE, span: 32 };
+
+    fn pack(blocks: &[&[u8]; PANEL], chunk: &mut [u8]) {
+        Q4K::pack_scales(blocks, chunk);
+        let codes = blocks.map(|source| five_bits(&source[16..48], &source[48..]));
+        for (block, quants) in chunk[Q4K::QUANTS..].chunks_exact_mut(Self::SHARE).enumerate() {
+            pack_five_bits(&columns_of(&codes, block), quants);
+        }
+    }
+
+    #[inline(always)]
+    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
+        let share = Self::LAYOUT.bytes / BLOCKS;
+        prefetch(simd, &chunk[index * share..][..share]);
+        Q4K::expand_scales(simd, chunk, index, out);
+        expand_five_bits(&chunk[Q4K::QUANTS + index * Self::SHARE..][..Self::SHARE], out);
+    }
+}
+
+/// Writes bytes that every row has, `[byte][row]`.
+fn pack_row_bytes(rows: &[&[u8]; PANEL], out: &mut [u8]) {
+    for (row, bytes) in rows.iter().enumerate() {
+        for (out, byte) in out.as_chunks_mut::<PANEL>().0.iter_mut().zip(*bytes) {
+            out[row] = *byte;
+        }
+    }
+}
+
+/// The 32 columns of all rows that `block` counts.
+fn columns_of(codes: &[[u8; 256]; PANEL], block: usize) -> [[u8; BLOCK]; PANEL] {
+    codes.each_ref().map(|codes| codes.as_chunks().0[block])
 }

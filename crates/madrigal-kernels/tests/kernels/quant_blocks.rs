@@ -4,10 +4,13 @@ use std::io::Write;
 use std::path::Path;
 
 use half::f16;
-use madrigal_kernels::{BlockType, dequantize};
+use madrigal_kernels::{Activations, BlockType, Isa, Kernels, Matrix, Product, dequantize, pack, packed_bytes};
 use proptest::prelude::*;
 
-use crate::reference::{KINDS, Numbers, Stored, bits};
+use crate::reference::{KINDS, Numbers, Stored, bits, widened};
+
+/// Outputs around the ends of panels.
+const ROWS: [usize; 5] = [1, 15, 17, 33, 65];
 
 #[test]
 fn gguf_py_reads_the_same_bits() {
@@ -63,6 +66,114 @@ proptest! {
         let mut values = vec![0.0; blocks * kind.elems()];
         dequantize(kind, &bytes, &mut values);
     }
+
+    #[test]
+    fn any_bytes_can_be_packed_and_multiplied(
+        kind in prop::sample::select(&BlockType::ALL[..]),
+        blocks in 0usize..4,
+        rows in 0usize..70,
+        seed: u64,
+    ) {
+        let mut numbers = Numbers(seed);
+        let cols = blocks * kind.elems();
+        let bytes: Vec<u8> = (0..rows * blocks * kind.bytes()).map(|_| numbers.next() as u8).collect();
+        let packed = packed(kind, rows, cols, &bytes);
+        let weights = Matrix { kind, rows, cols, data: &packed };
+        let mut row = vec![0.0; cols];
+        (0..rows).for_each(|index| weights.dequantize_row(index, &mut row));
+        for isa in Isa::available() {
+            product(&Kernels::new(isa, 1).unwrap(), &weights, &numbers.floats(2 * cols), 2);
+        }
+    }
+}
+
+#[test]
+fn packed_rows_have_the_values_of_their_blocks() {
+    let mut numbers = Numbers(6);
+    for kind in BlockType::ALL {
+        for rows in ROWS {
+            for blocks in [1, 2, 3] {
+                let cols = blocks * kind.elems();
+                let bytes = random_blocks(kind, rows * blocks, &mut numbers);
+                let packed = packed(kind, rows, cols, &bytes);
+                let weights = Matrix { kind, rows, cols, data: &packed };
+                let mut expected = vec![0.0; rows * cols];
+                dequantize(kind, &bytes, &mut expected);
+                let mut ours = vec![f32::NAN; cols];
+                for (index, expected) in expected.chunks(cols).enumerate() {
+                    weights.dequantize_row(index, &mut ours);
+                    assert_eq!(ours, expected, "{kind} [{rows}, {cols}] row {index}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_are_those_of_the_values_and_each_row_is_as_if_alone() {
+    let mut numbers = Numbers(7);
+    for isa in Isa::available() {
+        let threads = [1, 2, 3].map(|threads| Kernels::new(isa, threads).unwrap());
+        for kind in BlockType::ALL {
+            for rows in ROWS {
+                for blocks in [1, 2, 9] {
+                    check_products(&threads, kind, rows, blocks, &mut numbers);
+                }
+            }
+        }
+    }
+}
+
+/// Products of 1 to 17 rows of activations with random blocks.
+fn check_products(threads: &[Kernels; 3], kind: BlockType, rows: usize, blocks: usize, numbers: &mut Numbers) {
+    const BATCH: usize = 17;
+    let cols = blocks * kind.elems();
+    let what = format!("{} {kind} [{rows}, {cols}]", threads[0].isa());
+    let bytes = random_blocks(kind, rows * blocks, numbers);
+    let mut values = vec![0.0; rows * cols];
+    dequantize(kind, &bytes, &mut values);
+    let packed = packed(kind, rows, cols, &bytes);
+    let weights = Matrix { kind, rows, cols, data: &packed };
+    let x = numbers.floats(BATCH * cols);
+    let whole = product(&threads[0], &weights, &x, BATCH);
+
+    let (values, exact) = (widened(&values), widened(&x));
+    let (mut error, mut size) = (0.0, 0.0);
+    for (x, ours) in exact.chunks(cols).zip(whole.chunks(rows)) {
+        for (row, ours) in values.chunks(cols).zip(ours) {
+            let reference: f64 = row.iter().zip(x).map(|(w, x)| w * x).sum();
+            error += (f64::from(*ours) - reference).powi(2);
+            size += row.iter().zip(x).map(|(w, x)| (w * x).powi(2)).sum::<f64>();
+        }
+    }
+    let relative = (error / size).sqrt();
+    assert!(relative < 1e-3, "{what}: off by {relative:e}");
+
+    for kernels in threads {
+        assert_eq!(bits(&product(kernels, &weights, &x, BATCH)), bits(&whole), "{what}, {} threads", kernels.threads());
+    }
+    for batch in 1..BATCH {
+        let ours = product(&threads[0], &weights, &x[..batch * cols], batch);
+        assert_eq!(bits(&ours), bits(&whole[..batch * rows]), "{what}, {batch} rows");
+    }
+    for (index, x) in x.chunks(cols).enumerate() {
+        let alone = product(&threads[0], &weights, x, 1);
+        assert_eq!(bits(&alone), bits(&whole[index * rows..][..rows]), "{what}, row {index} alone");
+    }
+}
+
+fn packed(kind: BlockType, rows: usize, cols: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut packed = vec![0xff; packed_bytes(kind, rows, cols).expect("whole blocks")];
+    pack(kind, rows, cols, bytes, &mut packed);
+    packed
+}
+
+fn product(kernels: &Kernels, weights: &Matrix<'_>, x: &[f32], batch: usize) -> Vec<f32> {
+    let mut activations = Activations::new();
+    activations.load(kernels, x, batch, weights.cols);
+    let mut out = vec![f32::NAN; batch * weights.rows];
+    kernels.products(&activations, &mut [Product::of(*weights, &mut out)]);
+    out
 }
 
 #[test]
@@ -101,8 +212,12 @@ const SCALES: [(BlockType, &[usize]); 12] = [
 fn random_blocks(kind: BlockType, blocks: usize, numbers: &mut Numbers) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..blocks * kind.bytes()).map(|_| numbers.next() as u8).collect();
     for block in bytes.chunks_mut(kind.bytes()) {
-        if kind == BlockType::MXFP4 {
-            block[0] = 120 + block[0] % 8;
+        match kind {
+            BlockType::F32 => block.copy_from_slice(&numbers.float().to_le_bytes()),
+            BlockType::F16 => block.copy_from_slice(&f16::from_f32(numbers.float()).to_le_bytes()),
+            BlockType::Bf16 => block.copy_from_slice(&half::bf16::from_f32(numbers.float()).to_le_bytes()),
+            BlockType::MXFP4 => block[0] = 120 + block[0] % 8,
+            _ => {}
         }
         for (_, scales) in SCALES.iter().filter(|(scaled, _)| *scaled == kind) {
             for &at in *scales {
