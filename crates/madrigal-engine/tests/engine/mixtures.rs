@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use madrigal_engine::Model;
+use madrigal_engine::voice::LoraSite;
+use madrigal_engine::{Lora, Model, Part, Voice};
+use madrigal_kernels::Half;
 use serde_json::{Value, json};
 
 use crate::fixtures::{json as read_json, testdata};
@@ -117,4 +119,51 @@ fn a_mixture_tells_what_it_is() {
     let (experts, window) = (info.shape.experts.unwrap(), info.shape.window.unwrap());
     assert_eq!((experts.count, experts.chosen, experts.limit, experts.alpha), (8, 4, 7.0, 1.702));
     assert_eq!((window.positions, window.layers), (16, vec![true, false, true, false]));
+}
+
+#[test]
+fn a_voice_that_changes_the_feed_forward_part_does_not_fit_a_mixture() {
+    let shape = Model::open(&testdata("parity-generated/gpt-oss-mxfp4")).unwrap().hyperparameters().clone();
+    let voice = |lora| Voice { delta: Some(std::sync::Arc::new(lora)), filter: None };
+    let message = |part: Part| {
+        let (inputs, outputs) = part.widths(&shape);
+        let site = LoraSite { layer: 1, part, rank: 1, a: vec![0.5; inputs], b: vec![0.5; outputs] };
+        let lora = Lora::new([site], 1.0, Half::F16).unwrap();
+        voice(lora).fits(&shape).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    for part in [Part::Gate, Part::Up, Part::Down] {
+        assert!(message(part).contains("experts"), "{part:?}: {}", message(part));
+    }
+    assert_eq!(message(Part::Output), "");
+    voice(Lora::random(&shape, 2, 0..2, 1).unwrap()).fits(&shape).unwrap();
+}
+
+#[test]
+fn ggufs_of_mixtures_that_cannot_be_are_refused_by_name() {
+    let file = std::fs::read(testdata("parity/gpt-oss/model-mxfp4.gguf")).unwrap();
+    let cases = [
+        ("expert_count", 0, "the expert count is 0"),
+        ("expert_count", 7, "`blk.0.ffn_gate_inp.weight` has shape [8, 64] (rows first), expected [7, 64]"),
+        ("expert_count", u32::MAX, "the expert count is 4294967295"),
+        ("expert_used_count", 9, "9 of 8 experts a token cannot be chosen"),
+        ("expert_used_count", 0, "0 of 8 experts a token cannot be chosen"),
+        ("expert_feed_forward_length", 64, "has shape [8, 32, 64] (rows first), expected [8, 64, 64]"),
+        ("attention.sliding_window", 0, "the sliding window has 0 positions"),
+        ("block_count", 5, "tensor `blk.4.attn_norm.weight` is missing"),
+        ("block_count", u32::MAX, "the layer count is 4294967295"),
+        ("block_count", 3, "tensor `blk.3."),
+        ("rope.scaling.original_context_length", 0, "numbers out of range"),
+    ];
+    for (key, value, expected) in cases {
+        let mut bytes = file.clone();
+        let name = format!("gpt-oss.{key}");
+        // The type of the value stands between.
+        let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap() + name.len() + 4;
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        let message = error(&path);
+        assert!(message.contains(expected), "{key} {value}: {message}");
+    }
 }
