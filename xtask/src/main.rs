@@ -1,9 +1,10 @@
-//! The project's own tasks: `cargo xtask test`, `check`, `tidy`, `docs`, `parity` and `fuzz`.
+//! The project's own tasks: `cargo xtask test`, `check`, `tidy`, `docs`, `parity`, `bench` and `fuzz`.
 //!
 //! Owns how this repository is tested and checked, here and in CI. Nothing of the product is in here, and nothing of
 //! this is in the product.
 #![expect(clippy::print_stdout, reason = "this is a program for the terminal")]
 
+mod bench;
 mod cargo;
 mod check;
 mod debian;
@@ -32,6 +33,7 @@ cargo xtask TASK
   docs                         write the generated documents anew
   parity [--write]             tiny models, and what transformers computes from them, into target/parity/models;
                                --write puts them into testdata/parity-generated
+  bench [FILTER]               the criterion benchmarks, or those whose names contain FILTER
   fuzz TARGET [--seconds N]    feed TARGET (a file of fuzz/src/bin/) with mutated input; without TARGET: name them
 ";
 
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(&root).map(|()| true),
         ["parity"] => parity::run(&root, false),
         ["parity", "--write"] => parity::run(&root, true),
+        ["bench"] => bench::run(&root, None),
+        ["bench", filter] => bench::run(&root, Some(filter)),
         ["fuzz"] => fuzz::list(&root).map(|()| true),
         ["fuzz", target] => fuzz::run(&root, target, 60),
         ["fuzz", target, "--seconds", seconds] => match seconds.parse() {
