@@ -13,6 +13,8 @@ use crate::simd::Dispatch;
 pub enum Isa {
     /// Plain Rust; runs everywhere and is what the others are tested against.
     Portable,
+    /// 64-bit ARM.
+    Neon,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI.
@@ -21,11 +23,11 @@ pub enum Isa {
 
 /// The name of an instruction set that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown instruction set `{0}`; use one of: portable, avx2, avx512")]
+#[error("unknown instruction set `{0}`; use one of: portable, neon, avx2, avx512")]
 pub struct UnknownIsa(pub String);
 
 impl Isa {
-    const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// The fastest instruction set that this processor has.
     #[must_use]
@@ -46,6 +48,7 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }

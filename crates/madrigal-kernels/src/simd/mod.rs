@@ -9,6 +9,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use crate::Isa;
@@ -98,6 +100,8 @@ pub(crate) enum Dispatch {
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
 }
 
 impl Dispatch {
@@ -114,6 +118,10 @@ impl Dispatch {
             Isa::Avx512 => avx512::Avx512::detect().map(Dispatch::Avx512),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 => None,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => neon::Neon::detect().map(Dispatch::Neon),
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon => None,
         }
     }
 
@@ -125,6 +133,8 @@ impl Dispatch {
             Dispatch::Avx2(avx2) => avx2.run(op),
             #[cfg(target_arch = "x86_64")]
             Dispatch::Avx512(avx512) => avx512.run(op),
+            #[cfg(target_arch = "aarch64")]
+            Dispatch::Neon(neon) => neon.run(op),
         }
     }
 }
