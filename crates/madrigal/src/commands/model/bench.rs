@@ -129,7 +129,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result {
         isa: engine.isa().to_string(),
         threads: engine.threads(),
         read_gbs: args.limits.then(|| machine::read_gbs(engine.isa(), engine.threads())).transpose()?,
-        int8_gops: None,
+        int8_gops: args.limits.then(|| machine::int8_gops(engine.isa(), engine.threads())).transpose()?,
         path: path.display().to_string(),
         sha256,
         bytes,
@@ -190,7 +190,7 @@ impl Bench<'_> {
     fn memory(&self) -> Result<Option<Memory>> {
         let ids = self.ids(usize::MAX, 0);
         self.ours.together(&ids, 1, self.args.generate, false)?;
-        let kv = self.ours.kv_bytes();
+        let kv = self.ours.kv_bytes()?;
         Ok(machine::peak_memory().map(|peak| Memory { peak, kv }))
     }
 

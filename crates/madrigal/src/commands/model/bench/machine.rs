@@ -28,6 +28,23 @@ const BUFFER: usize = 512 << 20;
 /// How often each limit is measured; the fastest counts, for it is a limit.
 const TRIES: usize = 7;
 
+/// Rounds that take some milliseconds.
+const ROUNDS: usize = 1 << 20;
+
+/// Billions of multiplications and additions of 8-bit numbers that all threads together make in a second.
+pub(super) fn int8_gops(isa: Isa, threads: usize) -> Result<f64> {
+    let kernels = Kernels::new(isa, threads).map_err(Failure::of)?;
+    let mut best = 0.0_f64;
+    for _ in 0..TRIES {
+        let begun = Instant::now();
+        let (operations, sum) = kernels.multiply_bytes(ROUNDS);
+        let seconds = begun.elapsed().as_secs_f64();
+        debug_assert!(sum != 0.0);
+        best = best.max(operations as f64 / seconds / 1e9);
+    }
+    Ok(best)
+}
+
 /// Billions of bytes that all threads together read in a second.
 pub(super) fn read_gbs(isa: Isa, threads: usize) -> Result<f64> {
     let kernels = Kernels::new(isa, threads).map_err(Failure::of)?;

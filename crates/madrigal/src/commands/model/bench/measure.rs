@@ -255,7 +255,7 @@ impl Rows {
         if let Some(read) = conditions.read_gbs {
             text.push_str(&format!("limits: memory is read at {read:.1} GB/s"));
             if let Some(products) = conditions.int8_gops {
-                text.push_str(&format!(", 8-bit numbers are multiplied and added at {products:.0} billion a second"));
+                text.push_str(&format!(", 8-bit arithmetic at {products:.0} billion operations a second"));
             }
             text.push('\n');
         }

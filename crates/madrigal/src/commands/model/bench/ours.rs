@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use madrigal_engine::tokenizer::Tokenizer;
 use madrigal_engine::{
-    Engine, EngineOptions, GenerateEvent, GenerateRequest, Generated, Generation, Listener, Lora, MemoryBudget, Model,
-    Positions, SamplerConfig, Sequence, Voice, VoiceFrom,
+    Engine, EngineOptions, GenerateEvent, GenerateRequest, Generated, Generation, Listener, Lora, Model, Positions,
+    SamplerConfig, Sequence, Voice, VoiceFrom,
 };
 
 use super::conversation::Plan;
@@ -19,12 +19,10 @@ const RANK: usize = 8;
 /// A running model and its voices.
 pub(super) struct Ours {
     engine: Engine,
-    budget: Arc<MemoryBudget>,
     sampling: SamplerConfig,
     loras: Vec<Arc<Lora>>,
     /// Seconds from the file to the first logits.
     pub(super) ready: f64,
-    weights: u64,
 }
 
 /// What a conversation took.
@@ -40,10 +38,9 @@ impl Ours {
     pub(super) fn start(path: &Path, options: EngineOptions, voices: usize, seed: u64) -> Result<Self> {
         let begun = Instant::now();
         let model = Model::open(path).map_err(Failure::of)?;
-        let budget = Arc::new(MemoryBudget::new(options.memory_limit.unwrap_or(u64::MAX)));
         let layers = model.hyperparameters().layers;
         let shared_layers = (voices > 0).then_some(layers / 2);
-        let options = EngineOptions { budget: Some(Arc::clone(&budget)), shared_layers, ..options };
+        let options = EngineOptions { shared_layers, ..options };
         let engine = Engine::start(model, options).map_err(Failure::of)?;
         engine.sequence().blocking_logits(&[1], Positions::Last).map_err(Failure::of)?;
         let ready = begun.elapsed().as_secs_f64();
@@ -51,8 +48,7 @@ impl Ours {
         let lora = |voice| Lora::random(shape, RANK, layers / 2..layers, seed.wrapping_add(voice)).map(Arc::new);
         let loras = (0..voices as u64).map(lora).collect::<std::result::Result<_, _>>().map_err(Failure::of)?;
         let sampling = SamplerConfig { logit_bias: markers(engine.model().tokenizer()), ..SamplerConfig::greedy() };
-        let weights = engine.model().weight_bytes();
-        Ok(Self { engine, budget, sampling, loras, ready, weights })
+        Ok(Self { engine, sampling, loras, ready })
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -63,9 +59,10 @@ impl Ours {
         &self.loras
     }
 
-    /// What keys and values take now, in bytes.
-    pub(super) fn kv_bytes(&self) -> u64 {
-        self.budget.used().saturating_sub(self.weights)
+    /// What keys and values take now, in bytes; room that is kept for more does not count.
+    pub(super) fn kv_bytes(&self) -> Result<u64> {
+        let report = self.engine.memory().map_err(Failure::of)?;
+        Ok(report.kv_used + report.kv_cached)
     }
 
     /// Seconds that reading a prompt takes.
