@@ -69,7 +69,7 @@ impl Hashes {
         });
         if settled && before == Identity::of(path)? {
             // A hash that cannot be kept is computed again.
-            let _ = self.keep(Entry { file: before, sha256: hashed.sha256.clone() });
+            let _ = self.keep(&Entry { file: before, sha256: hashed.sha256.clone() });
         }
         Ok(hashed)
     }
@@ -87,7 +87,7 @@ impl Hashes {
     }
 
     /// Writes beside and renames: whoever reads at the same time sees the one or the other whole.
-    fn keep(&self, entry: Entry) -> io::Result<()> {
+    fn keep(&self, entry: &Entry) -> io::Result<()> {
         let Some(path) = self.entry_path(&entry.file) else { return Ok(()) };
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -95,7 +95,7 @@ impl Hashes {
         let thread = format!("{:?}", std::thread::current().id());
         let number: String = thread.chars().filter(char::is_ascii_digit).collect();
         let made = path.with_extension(format!("{}.{number}", std::process::id()));
-        fs::write(&made, serde_json::to_vec(&entry)?)?;
+        fs::write(&made, serde_json::to_vec(entry)?)?;
         fs::rename(&made, &path)
     }
 }
@@ -171,7 +171,7 @@ mod tests {
         /// Keeps a hash for the file as it is now, as if the file had settled.
         fn pretend(&self, path: &Path, sha256: &str) {
             let file = Identity::of(path).unwrap();
-            self.hashes.keep(Entry { file, sha256: sha256.to_owned() }).unwrap();
+            self.hashes.keep(&Entry { file, sha256: sha256.to_owned() }).unwrap();
         }
 
         fn entry(&self) -> PathBuf {

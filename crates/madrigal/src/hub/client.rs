@@ -3,6 +3,7 @@
 //! Owns addresses, redirections, the token, and what a refusal means. Does not own going on after a cut (`fetch`).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use madrigal_agents::chat_models::remote;
@@ -215,27 +216,31 @@ impl Hub {
     }
 
     fn client(&mut self, url: &Url) -> Result<&Client, HubError> {
-        let kind = (url.scheme() == "https", is_this_machine(url));
-        if !self.clients.contains_key(&kind) {
-            let (https, direct) = kind;
-            let tls = remote::tls(https).map_err(|error| HubError::Setup(error.to_string()))?;
-            let mut builder = Client::builder()
-                .user_agent(concat!("madrigal/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(CONNECT)
-                .read_timeout(SILENCE)
-                // The token would travel along.
-                .redirect(reqwest::redirect::Policy::none())
-                .no_gzip()
-                .http1_only()
-                .tls_backend_preconfigured(tls);
-            if direct {
-                builder = builder.no_proxy();
-            }
-            let client = builder.build().map_err(|error| HubError::Setup(cause(&error)))?;
-            self.clients.insert(kind, client);
+        let (https, direct) = (url.scheme() == "https", is_this_machine(url));
+        match self.clients.entry((https, direct)) {
+            Entry::Occupied(made) => Ok(made.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(client(https, direct)?)),
         }
-        self.clients.get(&kind).ok_or_else(|| HubError::Setup("no client".to_owned()))
     }
+}
+
+/// `direct` passes by any proxy that the environment names.
+fn client(https: bool, direct: bool) -> Result<Client, HubError> {
+    let tls = remote::tls(https).map_err(|error| HubError::Setup(error.to_string()))?;
+    let mut builder = Client::builder()
+        .user_agent(concat!("madrigal/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .read_timeout(SILENCE)
+        // The token would travel along.
+        .redirect(reqwest::redirect::Policy::none())
+        // Offsets count the bytes that the hash is of.
+        .no_gzip()
+        .http1_only()
+        .tls_backend_preconfigured(tls);
+    if direct {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| HubError::Setup(cause(&error)))
 }
 
 fn malformed(what: &str, why: &str) -> HubError {

@@ -17,7 +17,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
@@ -122,14 +122,19 @@ pub(crate) fn fixture(test: &str, path: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path.canonicalize().unwrap());
     }
-    let line = format!("SKIPPED {test}: {} is missing", path.display());
+    skip(test, &format!("{} is missing", path.display()));
+    None
+}
+
+/// Says that `test` is skipped and why.
+pub(crate) fn skip(test: &str, why: &str) {
+    let line = format!("SKIPPED {test}: {why}");
     eprintln!("{line}");
     if let Some(list) = std::env::var_os("MADRIGAL_SKIPPED") {
         use std::io::Write;
         let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
         writeln!(list, "{line}").unwrap();
     }
-    None
 }
 
 /// The small real model that babbles stories.

@@ -147,7 +147,7 @@ impl Search {
             }
             // Of several snapshots with the same content, the current one has a name.
             Some(at) if self.cache.as_ref().is_some_and(|cache| cache.name_of(path).is_some()) => {
-                self.found[*at] = place
+                self.found[*at] = place;
             }
             Some(_) => {}
         }
@@ -164,9 +164,10 @@ fn grouped(files: Vec<PathBuf>) -> Vec<Vec<PathBuf>> {
     let mut groups: Vec<Vec<PathBuf>> = Vec::new();
     for file in files {
         let this = name(&file);
-        match groups.last_mut() {
-            Some(group) if is_later_part(&this) && of_split(&name(&group[0])) == of_split(&this) => group.push(file),
-            _ => groups.push(vec![file]),
+        let same = |group: &&mut Vec<PathBuf>| of_split(&name(&group[0])) == of_split(&this);
+        match groups.iter_mut().find(same).filter(|_| is_later_part(&this)) {
+            Some(group) => group.push(file),
+            None => groups.push(vec![file]),
         }
     }
     groups
