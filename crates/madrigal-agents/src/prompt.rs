@@ -74,7 +74,8 @@ pub struct PromptBuilder {
     system_role: bool,
     alternates: bool,
     user_first: bool,
-    /// Whether a turn is opened without the space that a first word wants.
+    /// Whether a turn is opened without the space that a first word wants (`Name:`). What is spoken then brings its space
+    /// itself, and stands where it was spoken: right behind the markup, without the space that the markup may have there.
     leaves_space: bool,
     encoded: Encoded,
 }
@@ -84,9 +85,7 @@ enum Part<'a> {
     Text(&'a str),
     Said(&'a Arc<Said>),
     /// A message that is about to be said.
-    Coming {
-        space: bool,
-    },
+    Coming,
 }
 
 /// What follows the window.
@@ -96,8 +95,8 @@ enum Then<'a> {
     Speaks { control: Option<ControlWord> },
     /// Nothing yet.
     Waits,
-    /// Another one's message, with or without a space before it.
-    Hears { speaker: &'a str, space: bool },
+    /// Another one's message.
+    Hears { speaker: &'a str },
 }
 
 /// A message of the template: its role, its author and what it is made of.
@@ -118,27 +117,12 @@ impl PromptBuilder {
         Self { template, tokenizer, system_role, alternates, user_first, leaves_space, encoded: Encoded::default() }
     }
 
-    /// All that a prompt will have before the message that `speaker` is about to say. It is a guess in one point: whether
-    /// that message begins with a space, which then takes the place of the markup's. It does so if the speaker's last
-    /// message did.
+    /// All that a prompt will have before the message that `speaker` is about to say.
     ///
     /// # Errors
     /// When the template fails, or loses a message.
     pub fn before(&mut self, context: &Context, speaker: &str) -> Result<Prompt, PromptError> {
-        self.encode(context, Then::Hears { speaker, space: self.begins_with_space(context, speaker) })
-    }
-
-    /// Whether the next message of `speaker` is likely to begin with a space.
-    fn begins_with_space(&self, context: &Context, speaker: &str) -> bool {
-        let by_speaker = |said: &&Arc<Said>| said.agent.as_deref() == Some(speaker);
-        let last = context.said.iter().rev().filter(by_speaker).find_map(|said| spoken(&self.tokenizer, said));
-        match last {
-            Some(ids) => {
-                let word = ids.first().and_then(|&id| self.tokenizer.token_bytes(id));
-                word.is_some_and(|word| word.first() == Some(&b' '))
-            }
-            None => self.leaves_space,
-        }
+        self.encode(context, Then::Hears { speaker })
     }
 
     /// The prompt for a request: the window, the control word of this turn, and the agent's own turn opened.
@@ -189,7 +173,7 @@ impl PromptBuilder {
 
         self.encoded.prompts += 1;
         let mut shown = vec![false; marked.slots.len()];
-        let mut out = Writer::new(&self.tokenizer, &mut self.encoded);
+        let mut out = Writer::new(&self.tokenizer, &mut self.encoded, self.leaves_space);
         let mut rest = rendered.as_str();
         let mut heard = false;
         'marks: while let Some(at) = rest.find(MARK[0]) {
@@ -201,8 +185,8 @@ impl PromptBuilder {
                 match piece {
                     Piece::Text(text) => out.said(text),
                     Piece::Ids(ids) => out.spoken(ids)?,
-                    Piece::Coming { space } => {
-                        out.make_way(*space);
+                    Piece::Coming => {
+                        out.make_way();
                         heard = true;
                         break 'marks;
                     }
@@ -273,9 +257,9 @@ impl PromptBuilder {
                 add("user", name, parts);
             }
         }
-        if let Then::Hears { speaker, space } = then {
+        if let Then::Hears { speaker } = then {
             let mut parts = self.introduction(context, speaker);
-            parts.push(Part::Coming { space });
+            parts.push(Part::Coming);
             add("user", speaker, parts);
         }
         if let Some(word) = word {
@@ -311,7 +295,7 @@ fn leaves_space(template: &ChatTemplate, tokenizer: &Tokenizer) -> bool {
 enum Piece<'a> {
     Text(Cow<'a, str>),
     Ids(&'a [u32]),
-    Coming { space: bool },
+    Coming,
 }
 
 /// Puts marks in place of what the template must not see.
@@ -340,8 +324,8 @@ impl<'a> Marked<'a> {
                     }
                     None => said.text.as_str(),
                 },
-                Part::Coming { space } => {
-                    pieces.push(Piece::Coming { space });
+                Part::Coming => {
+                    pieces.push(Piece::Coming);
                     continue;
                 }
             };
@@ -449,12 +433,14 @@ struct Writer<'a> {
     waiting: String,
     /// What stands before `waiting`.
     before: Before,
+    /// As in [`PromptBuilder`].
+    leaves_space: bool,
 }
 
 impl<'a> Writer<'a> {
-    fn new(tokenizer: &'a Tokenizer, encoded: &'a mut Encoded) -> Self {
+    fn new(tokenizer: &'a Tokenizer, encoded: &'a mut Encoded, leaves_space: bool) -> Self {
         let (ids, text, waiting) = (Vec::new(), String::new(), String::new());
-        Self { tokenizer, encoded, ids, text, waiting, before: Before::Nothing }
+        Self { tokenizer, encoded, ids, text, waiting, before: Before::Nothing, leaves_space }
     }
 
     /// What the template wrote.
@@ -482,11 +468,11 @@ impl<'a> Writer<'a> {
         self.text.push_str(text);
     }
 
-    /// What someone said, as ids. Their first word may bring the space that the markup has as well.
+    /// What someone said, as ids.
     fn spoken(&mut self, ids: &[u32]) -> Result<(), PromptError> {
         let bytes: Vec<u8> = ids.iter().filter_map(|id| self.tokenizer.token_bytes(*id)).flatten().collect();
         let spoken = String::from_utf8_lossy(&bytes);
-        self.make_way(spoken.starts_with(' '));
+        self.make_way();
         self.encode_waiting()?;
         self.ids.extend_from_slice(ids);
         self.text.push_str(&spoken);
@@ -494,9 +480,9 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Takes off what a message that begins with a space brings itself.
-    fn make_way(&mut self, space: bool) {
-        if space {
+    /// Takes off the space that the first word of what was spoken brings itself.
+    fn make_way(&mut self) {
+        if self.leaves_space {
             let doubled = self.waiting.len() - self.waiting.trim_end_matches(' ').len();
             self.waiting.truncate(self.waiting.len() - doubled);
             self.text.truncate(self.text.len() - doubled);

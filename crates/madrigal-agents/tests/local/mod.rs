@@ -2,6 +2,7 @@
 
 mod contract;
 mod human;
+mod listening;
 mod talks;
 
 use std::path::Path;
@@ -34,15 +35,25 @@ pub(crate) const OPENS_THOUGHT: &str = "{% for m in messages %}{{ '<|im_start|>'
 
 /// An engine for a model of the repository, with a chat template of its own or without any.
 pub(crate) fn engine(name: &str, template: Option<&str>) -> Engine {
+    engine_with_window(name, template, 512)
+}
+
+/// The same model with a window of so many tokens.
+pub(crate) fn engine_with_window(name: &str, template: Option<&str>, window: usize) -> Engine {
     let folder = fixtures::testdata(&format!("parity/{name}"));
-    let Some(template) = template else { return start(&folder) };
     let copy = tempfile::tempdir().unwrap();
     for file in
         ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
     {
         std::fs::copy(folder.join(file), copy.path().join(file)).unwrap();
     }
-    std::fs::write(copy.path().join("chat_template.jinja"), template).unwrap();
+    if let Some(template) = template {
+        std::fs::write(copy.path().join("chat_template.jinja"), template).unwrap();
+    }
+    let config = std::fs::read(folder.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    config["max_position_embeddings"] = window.into();
+    std::fs::write(copy.path().join("config.json"), config.to_string()).unwrap();
     // The files are mapped; they may lose their names.
     start(copy.path())
 }
@@ -74,6 +85,15 @@ impl Table {
         };
         let sampling = Sampling { max_tokens: Some(8), temperature: Some(1.0), ..Sampling::default() };
         Self { context, sampling, seat }
+    }
+
+    /// One of three, whose replies have `length` tokens.
+    pub(crate) fn of_three(agent: &str, seat: u32, length: u32) -> Self {
+        let mut table = Self::of(agent, seat);
+        table.context.table.push("Cy".to_owned());
+        // Greedy: a random model that draws ends its text too soon.
+        table.sampling = Sampling { max_tokens: Some(length), temperature: Some(0.0), ..Sampling::default() };
+        table
     }
 
     pub(crate) fn request(&self, turn: u32, control: Option<ControlWord>) -> ReplyRequest<'_> {

@@ -92,14 +92,31 @@ fn names_are_told_where_there_is_a_choice() {
     );
 }
 
+/// Where a turn is opened with `Name:`, what is spoken brings its space and the markup's gives way; it does so whatever
+/// the message begins with, for a listener must know the place of a message before it is said.
 #[test]
 fn a_name_and_the_space_of_the_first_word_go_together() {
     let tokenizer = own_tokenizer("qwen3");
-    let mut context = table(&["Bo", "Cy"], "", &[]);
-    let ids = tokenizer.encode(" Hi.", Encode::default()).unwrap();
-    context.said.push(message(1, Some("Bo"), "Hi.", Some(spoken(&tokenizer, &ids))));
-    let prompt = build(&template(templates::CHATML), &tokenizer, &context, None).unwrap();
-    assert_eq!(prompt.text, "<|im_start|>user\nBo: Hi.<|im_end|>\n<|im_start|>assistant\n");
+    let plain = Arc::new(ChatTemplate::plain());
+    let chatml = template(templates::CHATML);
+    let turn = |said: &str| format!("<|im_start|>user\n{said}<|im_end|>\n<|im_start|>assistant\n");
+    for (template, spoke, text) in [
+        (&plain, " Hi.", "Bo: Hi.\nAda:".to_owned()),
+        (&plain, "Hi.", "Bo:Hi.\nAda:".to_owned()),
+        (&chatml, "Hi.", turn("Bo: Hi.")),
+        (&chatml, " Hi.", turn("Bo:  Hi.")),
+    ] {
+        let mut context = table(&["Bo", "Cy"], "", &[]);
+        let ids = byte_by_byte(&tokenizer, spoke);
+        context.said.push(message(1, Some("Bo"), "Hi.", Some(spoken(&tokenizer, &ids))));
+        let prompt = build(template, &tokenizer, &context, None).unwrap();
+        assert_eq!(prompt.text, text);
+        assert!(prompt.ids.windows(ids.len()).any(|window| window == ids));
+    }
+    // What was not spoken here is read as text.
+    let context = table(&["Bo", "Cy"], "", &[("Bo", "Hi.")]);
+    let prompt = build(&plain, &tokenizer, &context, None).unwrap();
+    assert_eq!(prompt.text, "Bo: Hi.\nAda:");
     assert_eq!(prompt.ids, whole(&tokenizer, &prompt.text));
 }
 
@@ -256,5 +273,50 @@ fn templates_that_cannot_be_followed_are_refused() {
         let error = error(source);
         assert!(matches!(error, PromptError::Lost { index, .. } if index == lost), "{source}: {error}");
         assert!(error.to_string().contains("leaves out message"), "{error}");
+    }
+}
+
+/// What a listener has before a message is what its prompt has before it when the message is there, and then come the
+/// message's own ids: in every manner of templates, for two at the table and for three, from the first message on.
+#[test]
+fn a_listener_knows_where_the_message_will_stand() {
+    let plain = Arc::new(ChatTemplate::plain());
+    let harmony = Arc::new(ChatTemplate::harmony());
+    for (name, template) in [
+        ("qwen3", template(templates::CHATML)),
+        ("qwen3", template(templates::NAMED)),
+        ("qwen3", template(templates::TRIMS)),
+        ("qwen3", plain.clone()),
+        ("llama-tied", template(templates::HEADERS)),
+        ("llama-tied", template(templates::BRACKETS)),
+        ("llama-tied", template(templates::STRICT)),
+        ("llama-tied", plain),
+        ("gpt-oss", harmony),
+    ] {
+        let tokenizer = own_tokenizer(name);
+        let space = if template.is_plain() || template.source() == templates::BRACKETS { " " } else { "" };
+        for others in [&["Bo"][..], &["Bo", "Cy"]] {
+            let mut builder = PromptBuilder::new(Arc::clone(&template), Arc::clone(&tokenizer));
+            let sampling = Sampling::default();
+            let mut context = table(others, "Be Ada.", &[]);
+            context.seed_prompt = Some(message(0, None, "The sea.", None));
+            for turn in 1..12 {
+                let speaker = others[turn % others.len()];
+                let ids = byte_by_byte(&tokenizer, &format!("{space}Number {turn}, isn't it?"));
+                let before = builder.before(&context, speaker).unwrap();
+                let said = message(2 * turn as u32, Some(speaker), "", Some(spoken(&tokenizer, &ids)));
+                context.said.push(said);
+                let prompt = builder.build(&ask(&context, None, &sampling)).unwrap();
+                let expected = [before.ids, ids].concat();
+                assert!(prompt.ids.starts_with(&expected), "{}: {:?}", template.source(), prompt.text);
+                assert!(prompt.text.starts_with(&before.text), "{}: {:?}", template.source(), before.text);
+                // Only every other message is answered.
+                if turn % 2 == 0 {
+                    let ids = byte_by_byte(&tokenizer, &format!("{space}Yes."));
+                    let said = message(2 * turn as u32 + 1, Some("Ada"), "Yes.", Some(spoken(&tokenizer, &ids)));
+                    context.said.push(said);
+                }
+            }
+        }
     }
 }
