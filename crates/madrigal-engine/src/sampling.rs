@@ -11,6 +11,7 @@ mod dry;
 mod filters;
 mod penalties;
 mod philox;
+mod scan;
 
 pub use dry::Dry;
 pub use philox::{DrawKey, philox4x32, uniform};
@@ -173,8 +174,8 @@ impl SamplerConfig {
         key: DrawKey,
         index: u64,
     ) -> Result<u32, SamplerError> {
-        if let Some((id, &value)) = logits.iter().enumerate().find(|(_, logit)| !logit.is_finite()) {
-            return Err(SamplerError::Logit { id: id as u32, value });
+        if let Some((id, value)) = scan::first(logits, |logit| !logit.is_finite()) {
+            return Err(SamplerError::Logit { id, value });
         }
         for &(id, bias) in &self.logit_bias {
             let vocabulary = logits.len();
@@ -184,9 +185,9 @@ impl SamplerConfig {
         if let Some(dry) = &self.dry {
             dry.apply(logits, history);
         }
-        let overflows = |logit: f32| logit.is_nan() || logit == f32::INFINITY;
-        if let Some((id, &value)) = logits.iter().enumerate().find(|(_, logit)| overflows(**logit)) {
-            return Err(SamplerError::Overflow { id: id as u32, value });
+        let overflows = |logit: f32| logit.is_nan() | (logit == f32::INFINITY);
+        if let Some((id, value)) = scan::first(logits, overflows) {
+            return Err(SamplerError::Overflow { id, value });
         }
 
         for (id, logit) in logits.iter_mut().enumerate() {
@@ -199,37 +200,37 @@ impl SamplerConfig {
             return Ok(likeliest);
         }
         let mut candidates = self.candidates(logits, logits[likeliest as usize]);
-        filters::top_k(&mut candidates, self.top_k);
         filters::typical(&mut candidates, self.typical_p);
         filters::top_p(&mut candidates, self.top_p);
         filters::min_p(&mut candidates, self.min_p);
         draw(&mut candidates, uniform(key, index)).ok_or(SamplerError::Nothing)
     }
 
-    /// Every token that is not forbidden, in the order of the ids.
+    /// The top-k of the tokens that are not forbidden, in the order of the ids.
     fn candidates(&self, logits: &[f32], highest: f32) -> Vec<Candidate> {
-        let temperature = f64::from(self.temperature);
-        let highest = f64::from(highest);
-        let allowed = logits.iter().enumerate().filter(|(_, logit)| **logit > f32::NEG_INFINITY);
-        allowed
-            .map(|(id, &logit)| {
-                // Subtracting before dividing keeps a tiny temperature from overflowing.
-                let logit = (f64::from(logit) - highest) / temperature;
-                Candidate { id: id as u32, logit, weight: libm::exp(logit) }
-            })
-            .collect()
+        let (temperature, highest) = (f64::from(self.temperature), f64::from(highest));
+        // Subtracting before dividing keeps a tiny temperature from overflowing.
+        let scaled = |logit: f32| (f64::from(logit) - highest) / temperature;
+        // Most of a large vocabulary is left out before anything is computed of it.
+        let floor = scan::floor(logits, self.top_k, scaled);
+        let logits = logits.iter().enumerate().filter(|(_, logit)| **logit >= floor && **logit > f32::NEG_INFINITY);
+        let mut candidates: Vec<Candidate> =
+            logits.map(|(id, &logit)| Candidate { id: id as u32, logit: scaled(logit), weight: 0.0 }).collect();
+        filters::top_k(&mut candidates, self.top_k);
+        for candidate in &mut candidates {
+            candidate.weight = libm::exp(candidate.logit);
+        }
+        candidates
     }
 }
 
 /// The lowest id of the highest logit, if any is above negative infinity.
 fn likeliest(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(u32, f32)> = None;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit > best.map_or(f32::NEG_INFINITY, |(_, highest)| highest) {
-            best = Some((id as u32, logit));
-        }
+    let highest = scan::highest(logits);
+    if highest == f32::NEG_INFINITY {
+        return None;
     }
-    best.map(|(id, _)| id)
+    scan::first(logits, |logit| logit == highest).map(|(id, _)| id)
 }
 
 /// Inverts the cumulative distribution, in the order of the ids, at `at` (from 0, below 1).

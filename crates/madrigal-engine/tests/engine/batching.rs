@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use madrigal_engine::{DrawKey, Engine, EngineOptions, GenerateRequest, Isa, KvType, Model, Positions, SamplerConfig};
+use madrigal_engine::{
+    DrawKey, Engine, EngineOptions, GenerateRequest, Isa, KvType, Listener, Model, Positions, SamplerConfig,
+};
 use proptest::prelude::*;
 
 use crate::fixtures::{generate, testdata};
@@ -28,17 +30,21 @@ struct Visitor {
     /// Its first request is dropped while it runs.
     dropped: bool,
     draws: usize,
+    /// How many tokens a listener of what it says has of its own, if there is one.
+    heard: Option<usize>,
 }
 
 fn visitor() -> impl Strategy<Value = Visitor> {
-    (0..4_u32, 1..200_usize, 0..200_usize, any::<bool>(), any::<bool>(), 0..6_usize).prop_map(
-        |(salt, length, first, forked, dropped, draws)| Visitor {
+    let heard = proptest::option::weighted(0.3, 1..100_usize);
+    (0..4_u32, 1..200_usize, 0..200_usize, any::<bool>(), any::<bool>(), 0..6_usize, heard).prop_map(
+        |(salt, length, first, forked, dropped, draws, heard)| Visitor {
             salt,
             length,
             first: first.min(length),
             forked,
             dropped,
             draws,
+            heard,
         },
     )
 }
@@ -49,6 +55,11 @@ impl Visitor {
         let token =
             |place: usize| (place as u32 * 7 + self.salt * 131 + u32::from(place > 90) * self.length as u32) % 505;
         (0..self.length).map(token).collect()
+    }
+
+    /// What its listener has of its own.
+    fn context(&self) -> Vec<u32> {
+        (0..self.heard.unwrap_or(0) as u32).map(|place| (place * 7 + u32::from(place > 50) * self.salt) % 505).collect()
     }
 
     fn request(&self) -> GenerateRequest {
@@ -103,14 +114,17 @@ fn check(alone: &Engine, together: &Engine, visitors: &[Visitor]) -> Result<(), 
         }
         sequences.push(sequence);
     }
-    let speaking: Vec<_> = visitors
-        .iter()
-        .zip(&sequences)
-        .map(|(visitor, sequence)| sequence.generate(&visitor.prompt(), visitor.request()))
-        .collect();
+    let ears: Vec<madrigal_engine::Sequence> = visitors.iter().map(|_| together.sequence()).collect();
+    let speak = |((visitor, sequence), ear): ((&Visitor, &madrigal_engine::Sequence), &madrigal_engine::Sequence)| {
+        let listener =
+            Listener { sequence: ear.id(), ids: visitor.context(), voice: None, surprise: visitor.salt == 1 };
+        let listeners = visitor.heard.map(|_| listener).into_iter().collect();
+        sequence.generate(&visitor.prompt(), GenerateRequest { listeners, ..visitor.request() })
+    };
+    let speaking: Vec<_> = visitors.iter().zip(&sequences).zip(&ears).map(speak).collect();
     let replies: Vec<_> = speaking.into_iter().map(|generation| generation.blocking_finish().unwrap()).collect();
     drop(first);
-    for ((visitor, sequence), reply) in visitors.iter().zip(&sequences).zip(&replies) {
+    for (((visitor, sequence), ear), reply) in visitors.iter().zip(&sequences).zip(&ears).zip(&replies) {
         let mut ids = visitor.prompt();
         prop_assert_eq!(&reply.ids, &generate(alone, &ids, visitor.request()).ids);
         ids.extend(&reply.ids);
@@ -118,6 +132,14 @@ fn check(alone: &Engine, together: &Engine, visitors: &[Visitor]) -> Result<(), 
         let ours = sequence.blocking_logits(&ids, Positions::Last).unwrap();
         let theirs = alone.sequence().blocking_logits(&ids, Positions::Last).unwrap();
         prop_assert_eq!(bits(&ours), bits(&theirs));
+        let heard: Vec<u32> = visitor.context().into_iter().chain(reply.ids.iter().copied()).collect();
+        if visitor.heard.is_some() {
+            let ours = ear.blocking_logits(&heard, Positions::Last).unwrap();
+            let theirs = alone.sequence().blocking_logits(&heard, Positions::Last).unwrap();
+            prop_assert_eq!(bits(&ours), bits(&theirs));
+            let nats = reply.surprise[0].as_ref().map(|surprise| surprise.nats.len());
+            prop_assert_eq!(nats, (visitor.salt == 1).then_some(reply.ids.len()));
+        }
     }
     Ok(())
 }

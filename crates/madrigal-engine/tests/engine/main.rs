@@ -5,9 +5,11 @@
 mod batching;
 mod fixtures;
 mod gguf_files;
+mod listening;
 mod mixtures;
 mod model_files;
 mod parity;
 mod parity_generated;
+mod prefixes;
 mod sampling;
 mod sequences;
