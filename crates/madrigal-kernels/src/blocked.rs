@@ -3,24 +3,33 @@
 //! Owns the inner loop. A sum's order is fixed by the number of columns alone: block by block along the columns, exact
 //! integers inside a span that shares a scale, then one fused step for the scale and one for the minimum. How many rows
 //! are computed together changes only what is kept in registers.
+//!
+//! The two things that are worth vectors, taking blocks apart ([`Expand`]) and multiplying ([`Strip`]), are compiled once
+//! for each instruction set; all around them is plain code.
 
 use crate::activations::Block;
 use crate::product::Rows;
-use crate::simd::{BLOCK, Dispatch, LANES, Simd};
+use crate::simd::{BLOCK, Dispatch, LANES, Op, Simd};
 use crate::tiles::{Columns, Expand, GROUPS, Layout, PANEL};
 use crate::{Activations, BlockType};
 
 /// Blocks that are taken apart at a time when many rows use them: they stay in the first-level cache.
-const STEP: usize = 8;
+pub(crate) const STEP: usize = 8;
 
 /// Rows that are computed together: as many as there are registers for.
 const ROWS: usize = 4;
 
+/// Up to so many rows, blocks are taken apart one at a time: waiting for memory is what takes time, and this leaves the
+/// fewest gaps between reads.
+const SEVERAL: usize = 16;
+
+/// Bytes ahead of those in use that are asked for beside few rows: far enough for memory to answer, near enough to stay in
+/// the first-level cache.
+const AHEAD: usize = 4608;
+
 /// One panel of a quantised matrix.
 #[derive(Clone, Copy)]
 pub(crate) struct Panel<'a> {
-    /// For the calls that take blocks apart.
-    pub(crate) dispatch: Dispatch,
     pub(crate) kind: BlockType,
     pub(crate) layout: Layout,
     pub(crate) bytes: &'a [u8],
@@ -28,66 +37,158 @@ pub(crate) struct Panel<'a> {
     pub(crate) rows: Rows<'a>,
 }
 
-/// Computes `sums`, `[row][output of the panel]`.
-#[inline(always)]
-pub(crate) fn sums<S: Simd>(simd: S, panel: Panel<'_>, sums: &mut [f32]) {
-    if panel.layout.span == BLOCK {
-        panel.sums::<S, 1>(simd, sums);
-    } else {
-        panel.sums::<S, 2>(simd, sums);
+impl<'a> Panel<'a> {
+    /// Computes `sums`, `[row][output of the panel]`; `columns` is room to work in.
+    pub(crate) fn sums(self, dispatch: Dispatch, columns: &mut [Columns; STEP], sums: &mut [f32]) {
+        match (self.rows.len(), self.layout.span) {
+            (1, BLOCK) => dispatch.run(Few::<1, 1> { panel: self, columns: &mut columns[0], sums }),
+            (1, _) => dispatch.run(Few::<2, 1> { panel: self, columns: &mut columns[0], sums }),
+            (2, BLOCK) => dispatch.run(Few::<1, 2> { panel: self, columns: &mut columns[0], sums }),
+            (2, _) => dispatch.run(Few::<2, 2> { panel: self, columns: &mut columns[0], sums }),
+            (3..=ROWS, BLOCK) => dispatch.run(Few::<1, ROWS> { panel: self, columns: &mut columns[0], sums }),
+            (3..=ROWS, _) => dispatch.run(Few::<2, ROWS> { panel: self, columns: &mut columns[0], sums }),
+            (5..=SEVERAL, BLOCK) => dispatch.run(Several::<1> { panel: self, columns: &mut columns[0], sums }),
+            (5..=SEVERAL, _) => dispatch.run(Several::<2> { panel: self, columns: &mut columns[0], sums }),
+            _ => self.many(dispatch, columns, sums),
+        }
+    }
+
+    /// A block, ready to be taken apart.
+    #[inline(always)]
+    fn expand<'b>(&self, index: usize, columns: &'b mut Columns) -> Expand<'b>
+    where
+        'a: 'b,
+    {
+        let in_chunk = self.layout.cols / BLOCK;
+        let chunk = &self.bytes[index / in_chunk * self.layout.bytes..][..self.layout.bytes];
+        Expand { kind: self.kind, chunk, index: index % in_chunk, columns }
+    }
+
+    /// Bytes of a block, its share of what it has in common with others included.
+    #[inline(always)]
+    fn share(&self) -> usize {
+        self.layout.bytes * BLOCK / self.layout.cols
+    }
+
+    /// Any number of rows, [`ROWS`] at a time; blocks are taken apart once for all of them.
+    fn many(self, dispatch: Dispatch, columns: &mut [Columns; STEP], sums: &mut [f32]) {
+        let blocks = self.x.cols() / BLOCK;
+        let strips = sums.len().div_ceil(ROWS * PANEL);
+        sums.fill(0.0);
+        let mut first = 0;
+        while first < blocks {
+            let columns = &mut columns[..STEP.min(blocks - first)];
+            for (index, columns) in (first..).zip(&mut *columns) {
+                dispatch.run(self.expand(index, columns));
+            }
+            // While these blocks are multiplied, the next ones are fetched, a part beside each block of each strip: asked
+            // for all at once they would wait for each other, and the products for them.
+            let next = self.bytes.as_ptr().wrapping_add((first + columns.len()) * self.share());
+            let part = (columns.len() * self.share()).div_ceil(strips * columns.len());
+            for (strip, sums) in sums.chunks_mut(ROWS * PANEL).enumerate() {
+                let row = strip * ROWS;
+                let next = next.wrapping_add(strip * columns.len() * part);
+                match sums.len() / PANEL {
+                    1 => self.strip::<1>(dispatch, columns, (first, row), (next, part), sums),
+                    2 => self.strip::<2>(dispatch, columns, (first, row), (next, part), sums),
+                    3 => {
+                        let (two, one) = sums.split_at_mut(2 * PANEL);
+                        self.strip::<2>(dispatch, columns, (first, row), (next, part), two);
+                        self.strip::<1>(dispatch, columns, (first, row + 2), (next, 0), one);
+                    }
+                    _ => self.strip::<ROWS>(dispatch, columns, (first, row), (next, part), sums),
+                }
+            }
+            first += columns.len();
+        }
+    }
+
+    /// Rows `row..row + M` beside the blocks from `first` on; beside each, `part` bytes from `next` on are asked for.
+    fn strip<const M: usize>(
+        &self,
+        dispatch: Dispatch,
+        columns: &[Columns],
+        (first, row): (usize, usize),
+        (next, part): (*const u8, usize),
+        sums: &mut [f32],
+    ) {
+        let mut inputs = [&[][..]; M];
+        for (m, input) in inputs.iter_mut().enumerate() {
+            *input = &self.x.blocks(self.rows.get(row + m))[first..first + columns.len()];
+        }
+        if self.layout.span == BLOCK {
+            dispatch.run(Strip::<1, M> { columns, inputs, next, part, sums });
+        } else {
+            dispatch.run(Strip::<2, M> { columns, inputs, next, part, sums });
+        }
     }
 }
 
-impl<'a> Panel<'a> {
-    /// `SPANS` scales for each 32 columns.
+/// Up to `M` rows, from the first column to the last.
+struct Few<'a, const SPANS: usize, const M: usize> {
+    panel: Panel<'a>,
+    columns: &'a mut Columns,
+    sums: &'a mut [f32],
+}
+
+impl<const SPANS: usize, const M: usize> Op for Few<'_, SPANS, M> {
     #[inline(always)]
-    fn sums<S: Simd, const SPANS: usize>(self, simd: S, sums: &mut [f32]) {
-        // With few rows, waiting for memory is what takes time: blocks are taken apart one at a time, which leaves the
-        // fewest gaps between reads. With many, taking them apart once for all rows does.
-        match self.rows.len() {
-            1 => self.few::<S, SPANS, 1, 1>(simd, sums),
-            2 => self.few::<S, SPANS, 2, 1>(simd, sums),
-            3..=4 => self.few::<S, SPANS, ROWS, 1>(simd, sums),
-            5..=8 => self.few::<S, SPANS, ROWS, 2>(simd, sums),
-            9..=12 => self.few::<S, SPANS, ROWS, 3>(simd, sums),
-            13..=16 => self.few::<S, SPANS, ROWS, 4>(simd, sums),
-            _ => self.many::<S, SPANS>(simd, sums),
+    fn call<S: Simd>(self, simd: S) {
+        let Few { panel, columns, sums } = self;
+        let blocks = panel.x.cols() / BLOCK;
+        // Past the last row, the last one once more: its sums are not stored.
+        let mut inputs = [&[][..]; M];
+        for (m, input) in inputs.iter_mut().enumerate() {
+            *input = &panel.x.blocks(panel.rows.get(m.min(panel.rows.len() - 1)))[..blocks];
         }
-    }
-
-    #[inline(always)]
-    fn expand(&self, index: usize, columns: &mut Columns) {
-        let in_chunk = self.layout.cols / BLOCK;
-        let chunk = &self.bytes[index / in_chunk * self.layout.bytes..][..self.layout.bytes];
-        self.dispatch.run(Expand { kind: self.kind, chunk, index: index % in_chunk, columns });
-    }
-
-    /// The blocks of a row of the activations; past the last row, those of the last one.
-    #[inline(always)]
-    fn input(&self, row: usize) -> &'a [Block] {
-        self.x.blocks(self.rows.get(row.min(self.rows.len() - 1)))
-    }
-
-    /// Up to `M * G` rows, `M` at a time, from the first column to the last.
-    #[inline(always)]
-    fn few<S: Simd, const SPANS: usize, const M: usize, const G: usize>(self, simd: S, sums: &mut [f32]) {
-        let blocks = self.x.cols() / BLOCK;
-        let mut inputs = [[&[][..]; M]; G];
-        for (group, inputs) in inputs.iter_mut().enumerate() {
-            for (m, input) in inputs.iter_mut().enumerate() {
-                *input = &self.input(group * M + m)[..blocks];
-            }
-        }
-        let mut columns = Columns::ZERO;
-        let mut acc = [[[simd.splat(0.0); 2]; M]; G];
+        let share = panel.share();
+        let mut acc = [[simd.splat(0.0); 2]; M];
         for index in 0..blocks {
-            self.expand(index, &mut columns);
-            for (inputs, acc) in inputs.iter().zip(&mut acc) {
-                let mut block = [&inputs[0][index]; M];
-                for (block, input) in block.iter_mut().zip(inputs) {
-                    *block = &input[index];
+            prefetch(simd, panel.bytes.as_ptr().wrapping_add(index * share + AHEAD), share);
+            panel.expand(index, columns).call(simd);
+            let mut x = [&inputs[0][index]; M];
+            for (x, input) in x.iter_mut().zip(&inputs) {
+                *x = &input[index];
+            }
+            accumulate::<S, SPANS, M>(simd, columns, x, &mut acc);
+        }
+        for (acc, sums) in acc.as_flattened().iter().zip(sums.as_chunks_mut::<LANES>().0) {
+            simd.store(*acc, sums);
+        }
+    }
+}
+
+/// Up to [`SEVERAL`] rows, from the first column to the last; the sums of a block are put aside for the next.
+struct Several<'a, const SPANS: usize> {
+    panel: Panel<'a>,
+    columns: &'a mut Columns,
+    sums: &'a mut [f32],
+}
+
+impl<const SPANS: usize> Op for Several<'_, SPANS> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let Several { panel, columns, sums } = self;
+        let blocks = panel.x.cols() / BLOCK;
+        let mut inputs = [&[][..]; SEVERAL];
+        for (row, input) in inputs.iter_mut().enumerate() {
+            *input = &panel.x.blocks(panel.rows.get(row.min(panel.rows.len() - 1)))[..blocks];
+        }
+        let strips = panel.rows.len().div_ceil(ROWS);
+        let inputs = &inputs.as_chunks::<ROWS>().0[..strips];
+        let mut acc = [[[simd.splat(0.0); 2]; ROWS]; SEVERAL / ROWS];
+        let share = panel.share();
+        let part = share.div_ceil(strips);
+        for index in 0..blocks {
+            let next = panel.bytes.as_ptr().wrapping_add(index * share + AHEAD);
+            panel.expand(index, columns).call(simd);
+            for (strip, (inputs, acc)) in inputs.iter().zip(&mut acc).enumerate() {
+                prefetch(simd, next.wrapping_add(strip * part), part);
+                let mut x = [&inputs[0][index]; ROWS];
+                for (x, input) in x.iter_mut().zip(inputs) {
+                    *x = &input[index];
                 }
-                accumulate::<S, SPANS, M>(simd, &columns, block, acc);
+                accumulate::<S, SPANS, ROWS>(simd, columns, x, acc);
             }
         }
         let acc = acc.as_flattened().as_flattened();
@@ -95,55 +196,49 @@ impl<'a> Panel<'a> {
             simd.store(*acc, sums);
         }
     }
+}
 
-    /// Any number of rows.
-    #[inline(always)]
-    fn many<S: Simd, const SPANS: usize>(self, simd: S, sums: &mut [f32]) {
-        let blocks = self.x.cols() / BLOCK;
-        let mut columns = [Columns::ZERO; STEP];
-        sums.fill(0.0);
-        let mut first = 0;
-        while first < blocks {
-            let step = STEP.min(blocks - first);
-            for (offset, columns) in columns[..step].iter_mut().enumerate() {
-                self.expand(first + offset, columns);
-            }
-            for (strip, sums) in sums.chunks_mut(ROWS * PANEL).enumerate() {
-                self.strip::<S, SPANS>(simd, &columns[..step], first, strip * ROWS, sums);
-            }
-            first += step;
-        }
-    }
+/// `M` rows beside some blocks, with `SPANS` scales for each 32 columns.
+struct Strip<'a, const SPANS: usize, const M: usize> {
+    columns: &'a [Columns],
+    inputs: [&'a [Block]; M],
+    /// What is asked for meanwhile: `part` bytes beside each block.
+    next: *const u8,
+    part: usize,
+    /// `[row][output of the panel]`, added to.
+    sums: &'a mut [f32],
+}
 
-    /// Rows `row..row + 4` (or fewer, at the end) beside the blocks from `first` on.
+impl<const SPANS: usize, const M: usize> Op for Strip<'_, SPANS, M> {
     #[inline(always)]
-    fn strip<S: Simd, const SPANS: usize>(
-        &self,
-        simd: S,
-        columns: &[Columns],
-        first: usize,
-        row: usize,
-        sums: &mut [f32],
-    ) {
-        let mut inputs = [&[][..]; ROWS];
-        for (m, input) in inputs.iter_mut().enumerate() {
-            *input = &self.input(row + m)[first..first + columns.len()];
-        }
+    fn call<S: Simd>(self, simd: S) {
+        let Strip { columns, inputs, next, part, sums } = self;
         let sums = sums.as_chunks_mut::<LANES>().0;
-        let mut acc = [[simd.splat(0.0); 2]; ROWS];
+        let mut acc = [[simd.splat(0.0); 2]; M];
         for (acc, sums) in acc.as_flattened_mut().iter_mut().zip(&*sums) {
             *acc = simd.load(sums);
         }
         for (index, columns) in columns.iter().enumerate() {
-            let mut block = [&inputs[0][index]; ROWS];
-            for (block, input) in block.iter_mut().zip(&inputs) {
-                *block = &input[index];
+            prefetch(simd, next.wrapping_add(index * part), part);
+            let mut x = [&inputs[0][index]; M];
+            for (x, input) in x.iter_mut().zip(&inputs) {
+                *x = &input[index];
             }
-            accumulate::<S, SPANS, ROWS>(simd, columns, block, &mut acc);
+            accumulate::<S, SPANS, M>(simd, columns, x, &mut acc);
         }
         for (acc, sums) in acc.as_flattened().iter().zip(sums) {
             simd.store(*acc, sums);
         }
+    }
+}
+
+/// Asks for the memory of so many bytes. The address may be invalid.
+#[inline(always)]
+fn prefetch<S: Simd>(simd: S, from: *const u8, bytes: usize) {
+    let mut at = 0;
+    while at < bytes {
+        simd.prefetch(from.wrapping_add(at));
+        at += 64;
     }
 }
 

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::product::Rows;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Op, Simd};
 use crate::{Activations, BlockType, Matrix};
 
 /// Activation rows that pass over a panel of weights together: they stay in the second-level cache.
@@ -18,66 +18,58 @@ pub(crate) trait Sink {
     fn put(&self, index: usize, output: usize, sum: f32);
 }
 
-/// Computes the given outputs for all `rows`.
-#[inline(always)]
-pub(crate) fn panel<S: Simd>(
-    simd: S,
-    weights: &Matrix<'_>,
-    outputs: Range<usize>,
-    x: &Activations,
-    rows: Rows<'_>,
-    sink: &impl Sink,
-) {
-    let mut from = 0;
-    while from < rows.len() {
-        let panel = Panel { weights, outputs: outputs.clone(), x, rows, from, to: rows.len().min(from + X_ROWS), sink };
-        match weights.kind {
-            BlockType::F16 => panel.tiles::<S, F16>(simd),
-            BlockType::Bf16 => panel.tiles::<S, Bf16>(simd),
-            _ => panel.tiles::<S, F32>(simd),
-        }
-        from += X_ROWS;
-    }
+/// A range of weight rows against rows of activations.
+pub(crate) struct Panel<'a, K> {
+    pub(crate) weights: &'a Matrix<'a>,
+    pub(crate) outputs: Range<usize>,
+    pub(crate) x: &'a Activations,
+    pub(crate) rows: Rows<'a>,
+    pub(crate) sink: &'a K,
 }
 
-/// A range of weight rows against a range of activation rows.
-struct Panel<'a, K> {
-    weights: &'a Matrix<'a>,
-    outputs: Range<usize>,
-    x: &'a Activations,
-    rows: Rows<'a>,
-    from: usize,
-    to: usize,
-    sink: &'a K,
+impl<K: Sink> Op for Panel<'_, K> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let mut from = 0;
+        while from < self.rows.len() {
+            let part = from..self.rows.len().min(from + X_ROWS);
+            match self.weights.kind {
+                BlockType::F16 => self.tiles::<S, F16>(simd, part),
+                BlockType::Bf16 => self.tiles::<S, Bf16>(simd, part),
+                _ => self.tiles::<S, F32>(simd, part),
+            }
+            from += X_ROWS;
+        }
+    }
 }
 
 impl<K: Sink> Panel<'_, K> {
     #[inline(always)]
-    fn tiles<S: Simd, T: DenseChunk>(&self, simd: S) {
+    fn tiles<S: Simd, T: DenseChunk>(&self, simd: S, part: Range<usize>) {
         let (mut r, end) = (self.outputs.start, self.outputs.end);
         while r + 4 <= end {
-            let mut m = self.from;
-            while m + 4 <= self.to {
+            let mut m = part.start;
+            while m + 4 <= part.end {
                 self.tile::<S, T, 2, 4>(simd, r, m);
                 self.tile::<S, T, 2, 4>(simd, r + 2, m);
                 m += 4;
             }
-            if m + 2 <= self.to {
+            if m + 2 <= part.end {
                 self.tile::<S, T, 4, 2>(simd, r, m);
                 m += 2;
             }
-            if m < self.to {
+            if m < part.end {
                 self.tile::<S, T, 4, 1>(simd, r, m);
             }
             r += 4;
         }
         while r < end {
-            let mut m = self.from;
-            while m + 4 <= self.to {
+            let mut m = part.start;
+            while m + 4 <= part.end {
                 self.tile::<S, T, 1, 4>(simd, r, m);
                 m += 4;
             }
-            while m < self.to {
+            while m < part.end {
                 self.tile::<S, T, 1, 1>(simd, r, m);
                 m += 1;
             }

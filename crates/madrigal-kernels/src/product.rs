@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use crate::disjoint::Disjoint;
-use crate::simd::{Dispatch, Op, Simd};
-use crate::tiles::{self, PANEL};
+use crate::simd::Dispatch;
+use crate::tiles::{self, Columns, PANEL};
 use crate::{Activations, Kernels, Matrix, blocked, dense};
 
 /// One matrix to multiply activations with, and where the result goes.
@@ -127,77 +127,63 @@ impl Kernels {
             let first = (unit - index.checked_sub(1).map_or(0, |before| jobs[before].end)) * job.step;
             // A panic elsewhere leaves nothing in the scratch memory that is read here.
             let mut scratch = all_scratch[lane].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let panels = first..(first + job.step).min(job.weights.rows.div_ceil(PANEL));
-            dispatch.run(Unit { dispatch, job, x, panels, scratch: &mut scratch });
+            let mut columns = [Columns::ZERO; blocked::STEP];
+            for panel in first..(first + job.step).min(job.weights.rows.div_ceil(PANEL)) {
+                job.panel(dispatch, x, panel, &mut scratch, &mut columns);
+            }
         });
     }
 }
 
-/// Some panels of one product.
-struct Unit<'a> {
-    dispatch: Dispatch,
-    job: &'a Job<'a>,
-    x: &'a Activations,
-    panels: Range<usize>,
-    scratch: &'a mut Vec<f32>,
-}
-
-impl Op for Unit<'_> {
-    #[inline(always)]
-    fn call<S: Simd>(self, simd: S) {
-        let Unit { dispatch, job, x, panels, scratch } = self;
-        let Job { weights, rows, .. } = *job;
+impl Job<'_> {
+    /// Computes the outputs of one panel.
+    fn panel(
+        &self,
+        dispatch: Dispatch,
+        x: &Activations,
+        panel: usize,
+        scratch: &mut Vec<f32>,
+        columns: &mut [Columns; blocked::STEP],
+    ) {
+        let Job { weights, rows, .. } = self;
+        let outputs = panel * PANEL..weights.rows.min((panel + 1) * PANEL);
         let Some(layout) = tiles::layout(weights.kind) else {
-            for panel in panels {
-                dense::panel(simd, &weights, outputs(job, panel), x, rows, job);
-            }
-            return;
+            return dispatch.run(dense::Panel { weights, outputs, x, rows: *rows, sink: self });
         };
-        // Rows are computed four at a time; what the last ones have too many is not read.
-        let sums = PANEL * rows.len().next_multiple_of(4);
+        let sums = PANEL * rows.len();
         if scratch.len() < sums {
             scratch.resize(sums, 0.0);
         }
         let sums = &mut scratch[..sums];
-        for panel in panels {
-            let bytes = weights.panel(panel);
-            blocked::sums(simd, blocked::Panel { dispatch, kind: weights.kind, layout, bytes, x, rows }, sums);
-            for (index, sums) in sums.chunks_exact(PANEL).take(rows.len()).enumerate() {
-                write(job, index, outputs(job, panel), sums);
+        blocked::Panel { kind: weights.kind, layout, bytes: weights.panel(panel), x, rows: *rows }
+            .sums(dispatch, columns, sums);
+        for (index, sums) in sums.chunks_exact(PANEL).enumerate() {
+            self.write(index, outputs.clone(), sums);
+        }
+    }
+
+    /// Puts finished sums where they belong; `index` counts the rows that take part.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "units write one output in strides")]
+    fn write(&self, index: usize, outputs: Range<usize>, sums: &[f32]) {
+        let start = index * self.weights.rows;
+        // SAFETY: `outputs` lie in a panel of the calling unit; no other unit of this product has that panel.
+        let out = unsafe { self.out.slice(start + outputs.start..start + outputs.end) };
+        match (self.bias, self.add) {
+            (None, false) => out.copy_from_slice(&sums[..out.len()]),
+            (None, true) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+            (Some(bias), add) => {
+                for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[outputs]) {
+                    *out = if add { *out } else { 0.0 } + (sum + bias);
+                }
             }
         }
     }
-}
-
-/// The outputs of a panel.
-#[inline(always)]
-fn outputs(job: &Job<'_>, panel: usize) -> Range<usize> {
-    panel * PANEL..job.weights.rows.min((panel + 1) * PANEL)
 }
 
 impl dense::Sink for Job<'_> {
     #[inline(always)]
     fn put(&self, index: usize, output: usize, sum: f32) {
-        write(self, index, output..output + 1, &[sum]);
-    }
-}
-
-/// Puts finished sums where they belong; `index` counts the rows that take part.
-#[inline(always)]
-#[expect(unsafe_code, reason = "units write one output in strides")]
-fn write(job: &Job<'_>, index: usize, outputs: Range<usize>, sums: &[f32]) {
-    let start = index * job.weights.rows;
-    // SAFETY: `outputs` lie in a panel of the calling unit; no other unit of this product has that panel.
-    let out = unsafe { job.out.slice(start + outputs.start..start + outputs.end) };
-    let zeros = [0.0; PANEL];
-    let bias = job.bias.map_or(&zeros[..out.len()], |bias| &bias[outputs]);
-    if job.add {
-        for ((out, sum), bias) in out.iter_mut().zip(sums).zip(bias) {
-            *out += sum + bias;
-        }
-    } else {
-        for ((out, sum), bias) in out.iter_mut().zip(sums).zip(bias) {
-            *out = sum + bias;
-        }
+        self.write(index, output..output + 1, &[sum]);
     }
 }

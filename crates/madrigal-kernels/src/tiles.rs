@@ -25,10 +25,6 @@ pub(crate) const GROUPS: usize = BLOCK / 4;
 /// The bytes of 32 columns' codes of 4 bits.
 const NIBBLES: usize = BLOCK / 2 * PANEL;
 
-/// Bytes ahead of those in use that are prefetched: far enough for memory to answer, near enough to stay in the
-/// first-level cache.
-const AHEAD: usize = 4608;
-
 /// 32 columns of a panel, ready to be multiplied.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -174,16 +170,6 @@ pub(crate) fn unpack_row(kind: BlockType, layout: Layout, panel: &[u8], row: usi
             let code = columns.codes[col / 4][half][lane * 4 + col % 4];
             *out = columns.scales[span][half][lane] * f32::from(code) - columns.mins[span][half][lane];
         }
-    }
-}
-
-/// Asks for the memory that a chunk's part of `len` bytes at `start` is followed by, [`AHEAD`] further on.
-#[inline(always)]
-pub(crate) fn prefetch<S: Simd>(simd: S, part: &[u8]) {
-    let mut at = 0;
-    while at < part.len() {
-        simd.prefetch(part.as_ptr().wrapping_add(AHEAD + at));
-        at += 64;
     }
 }
 

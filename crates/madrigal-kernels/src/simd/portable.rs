@@ -165,7 +165,7 @@ impl Simd for Portable {
         *from
     }
 
-    #[inline(always)]
+    #[inline]
     fn dot_four(self, mut sums: [i32; LANES], codes: [u8; 64], activations: [i8; 4]) -> [i32; LANES] {
         for (sum, codes) in sums.iter_mut().zip(codes.as_chunks::<4>().0) {
             for (&code, activation) in codes.iter().zip(activations) {

@@ -1,7 +1,7 @@
 //! Formats whose nibbles index a table of values.
 
 use super::{
-    Columns, Format, Layout, NIBBLES, PANEL, expand_nibbles, halves, pack_nibbles, prefetch, signed_bytes, store_scales,
+    Columns, Format, Layout, NIBBLES, PANEL, expand_nibbles, halves, pack_nibbles, signed_bytes, store_scales,
 };
 use crate::block::four_bit_tables::{E2M1_TWICE, IQ4, half_power_of_two, iq4_xs_scales};
 use crate::block::nibbles;
@@ -53,7 +53,6 @@ impl Format for Iq4Nl {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        prefetch(simd, &chunk[..Self::LAYOUT.bytes]);
         let (scales, codes) = chunk.split_at(HALVES);
         for half in 0..2 {
             store_scales(simd, halves(simd, scales, half), f32::from(IQ4_ZERO), 0, half, out);
@@ -86,8 +85,6 @@ impl Format for Iq4Xs {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        let share = Self::LAYOUT.bytes / BLOCKS;
-        prefetch(simd, &chunk[index * share..][..share]);
         let scales = &chunk[HALVES + index * PANEL..][..PANEL];
         for half in 0..2 {
             let scale = simd.mul(halves(simd, chunk, half), signed_bytes(simd, scales, half));
@@ -113,7 +110,6 @@ impl Format for Mxfp4 {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        prefetch(simd, &chunk[..Self::LAYOUT.bytes]);
         let (exponents, codes) = chunk.split_at(PANEL);
         for half in 0..2 {
             let mut scales = [0.0; LANES];

@@ -2,8 +2,8 @@
 
 use super::legacy::{expand_five_bits, pack_five_bits};
 use super::{
-    Columns, Format, GROUPS, Layout, NIBBLES, PANEL, bytes, expand_nibbles, halves, pack_nibbles, planes, prefetch,
-    signed_bytes, store_scales,
+    Columns, Format, GROUPS, Layout, NIBBLES, PANEL, bytes, expand_nibbles, halves, pack_nibbles, planes, signed_bytes,
+    store_scales,
 };
 use crate::block::k_quants::{five_bits, six_bit_pairs, six_bit_scales_of_16, three_bits, two_bits};
 use crate::simd::{BLOCK, LANES, Simd};
@@ -71,9 +71,6 @@ impl Format for Q4K {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        // A block's share of the chunk, so that the whole of it is asked for once.
-        let share = Self::LAYOUT.bytes / BLOCKS;
-        prefetch(simd, &chunk[index * share..][..share]);
         Self::expand_scales(simd, chunk, index, out);
         expand_nibbles(&chunk[Self::QUANTS + index * NIBBLES..][..NIBBLES], out);
     }
@@ -126,8 +123,6 @@ impl Format for Q6K {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        let share = Self::LAYOUT.bytes / BLOCKS;
-        prefetch(simd, &chunk[index * share..][..share]);
         for span in 0..2 {
             let scales = &chunk[HALVES + (2 * index + span) * PANEL..][..PANEL];
             for half in 0..2 {
@@ -174,8 +169,6 @@ impl Format for Q2K {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        let share = Self::LAYOUT.bytes / BLOCKS;
-        prefetch(simd, &chunk[index * share..][..share]);
         for span in 0..2 {
             let pairs = &chunk[Self::SCALES + (2 * index + span) * PANEL..].as_chunks::<PANEL>().0[0];
             let (mut scales, mut mins) = ([0; PANEL], [0; PANEL]);
@@ -220,8 +213,6 @@ impl Format for Q3K {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        let share = Self::LAYOUT.bytes / BLOCKS;
-        prefetch(simd, &chunk[index * share..][..share]);
         for span in 0..2 {
             let scales = &chunk[HALVES + (2 * index + span) * PANEL..][..PANEL];
             for half in 0..2 {
@@ -255,8 +246,6 @@ impl Format for Q5K {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        let share = Self::LAYOUT.bytes / BLOCKS;
-        prefetch(simd, &chunk[index * share..][..share]);
         Q4K::expand_scales(simd, chunk, index, out);
         expand_five_bits(&chunk[Q4K::QUANTS + index * Self::SHARE..][..Self::SHARE], out);
     }

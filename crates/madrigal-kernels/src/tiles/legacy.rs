@@ -2,7 +2,7 @@
 
 use super::{
     Columns, Format, GROUPS, Layout, NIBBLES, PANEL, expand_nibbles, halves, pack_bytes, pack_nibbles, planes,
-    prefetch, store_scales,
+    store_scales,
 };
 use crate::block::legacy::five_bits;
 use crate::block::nibbles;
@@ -38,7 +38,6 @@ impl Format for Q8_0 {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        prefetch(simd, &chunk[..Self::LAYOUT.bytes]);
         let (scales, codes) = chunk.split_at(SCALES);
         for half in 0..2 {
             store_scales(simd, halves(simd, scales, half), 128.0, 0, half, out);
@@ -66,7 +65,6 @@ impl Format for Q4_0 {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        prefetch(simd, &chunk[..Self::LAYOUT.bytes]);
         let (scales, nibbles) = chunk.split_at(SCALES);
         for half in 0..2 {
             store_scales(simd, halves(simd, scales, half), 8.0, 0, half, out);
@@ -89,7 +87,6 @@ impl Format for Q4_1 {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        prefetch(simd, &chunk[..Self::LAYOUT.bytes]);
         store_scales_and_minima(simd, chunk, out);
         expand_nibbles(&chunk[2 * SCALES..], out);
     }
@@ -109,7 +106,6 @@ impl Format for Q5_0 {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        prefetch(simd, &chunk[..Self::LAYOUT.bytes]);
         let (scales, codes) = chunk.split_at(SCALES);
         for half in 0..2 {
             store_scales(simd, halves(simd, scales, half), 16.0, 0, half, out);
@@ -132,7 +128,6 @@ impl Format for Q5_1 {
 
     #[inline(always)]
     fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        prefetch(simd, &chunk[..Self::LAYOUT.bytes]);
         store_scales_and_minima(simd, chunk, out);
         expand_five_bits(&chunk[2 * SCALES..], out);
     }
