@@ -131,7 +131,7 @@ const SHAPES: [(usize, usize, usize, usize); 9] = [
 
 /// Kernels on 1, 2 and 3 threads for every instruction set.
 fn kernels_on_many_threads() -> Vec<Kernels> {
-    let one_isa = |isa| [1, 2, 3].map(|threads| Kernels::new(isa, threads).unwrap());
+    let one_isa = |isa| [1, 2, 3].map(|threads| Kernels::new(isa, threads).expect("kernels"));
     Isa::available().into_iter().flat_map(one_isa).collect()
 }
 
