@@ -20,8 +20,8 @@ use clap::{Args, Subcommand};
 use crate::failure::Result;
 
 const EXAMPLES: &str = "\
-MODEL is a .gguf file or a folder with config.json, safetensors and tokenizer.json: its path, file:PATH, or the name that
-it was pulled by.
+MODEL is a .gguf file or a folder with config.json, safetensors and tokenizer.json: its path,
+file:PATH, or the name that it was pulled by.
 
 Examples:
   madrigal model list

@@ -15,13 +15,14 @@ use crate::surroundings;
 use crate::units::show_bytes;
 
 const HELP: &str = "\
-A model is a .gguf file of the repository, named by file or by quantisation, or the repository itself with config.json,
-tokenizer.json and safetensors. Without a name after the repository it is the latter, else the only .gguf, else the one
-in Q4_K_M or Q8_0. A split .gguf is fetched whole.
+A model is a .gguf file of the repository, named by file or by quantisation, or the repository
+itself with config.json, tokenizer.json and safetensors. Without a name after the repository it
+is the latter, else the only .gguf, else the one in Q4_K_M or Q8_0. A split .gguf is fetched
+whole.
 
-What is fetched lies in the cache that Hugging Face's own tools use, which HF_HUB_CACHE or HF_HOME may move. Its checksum
-is compared; what was interrupted goes on where it stopped. HF_ENDPOINT names another hub; HF_TOKEN opens repositories
-that ask who comes.
+What is fetched lies in the cache that Hugging Face's own tools use, which HF_HUB_CACHE or
+HF_HOME may move. Its checksum is compared; what was interrupted goes on where it stopped.
+HF_ENDPOINT names another hub; HF_TOKEN opens repositories that ask who comes.
 
 Examples:
   madrigal model pull hf:Qwen/Qwen3-0.6B-GGUF:Q8_0

@@ -11,8 +11,9 @@ use crate::output;
 use crate::units::show_bytes;
 
 const HELP: &str = "\
-Only what lies in the cache is deleted; a file: of your own is yours to delete. A name without a file means everything
-that was fetched of the repository. Contents that another file of the repository shares stay.
+Only what lies in the cache is deleted; a file: of your own is yours to delete. A name without a
+file means everything that was fetched of the repository. Contents that another file of the
+repository shares stay.
 
 Examples:
   madrigal model rm hf:Qwen/Qwen3-0.6B-GGUF:Q8_0
