@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
 mod batching;
+mod constraint;
 mod fixtures;
 mod gguf_files;
 mod listening;
@@ -13,3 +14,4 @@ mod parity_generated;
 mod prefixes;
 mod sampling;
 mod sequences;
+mod voices;
