@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use madrigal_agents::model_name::ModelName;
-use madrigal_engine::{Engine, EngineOptions, Isa, KvType, Model};
+use madrigal_engine::{Engine, EngineOptions, Isa, KvType, MemoryBudget, Model};
 use madrigal_journal::event::FileHash;
 
 use crate::failure::{Context, Failure, Result};
@@ -39,13 +40,16 @@ impl LocalOptions {
 /// The models that are loaded, each once.
 pub(crate) struct Loader {
     options: LocalOptions,
+    /// The memory limit, which holds for all engines together.
+    budget: Option<Arc<MemoryBudget>>,
     engines: HashMap<PathBuf, Engine>,
     files: Vec<FileHash>,
 }
 
 impl Loader {
     pub(crate) fn new(options: LocalOptions) -> Self {
-        Self { options, engines: HashMap::new(), files: Vec::new() }
+        let budget = options.memory_limit.map(|limit| Arc::new(MemoryBudget::new(limit)));
+        Self { options, budget, engines: HashMap::new(), files: Vec::new() }
     }
 
     /// The engine that runs the model at `path`, which people call `name`.
@@ -58,7 +62,8 @@ impl Loader {
         for (role, file) in model.files() {
             self.files.push(hash(role, name, file)?);
         }
-        let engine = Engine::start(model, self.options.engine()).map_err(Failure::of)?;
+        let options = EngineOptions { memory_limit: None, budget: self.budget.clone(), ..self.options.engine() };
+        let engine = Engine::start(model, options).map_err(Failure::of)?;
         self.engines.insert(real, engine.clone());
         Ok(engine)
     }

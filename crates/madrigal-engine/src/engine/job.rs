@@ -147,6 +147,11 @@ impl Job {
         self.started.as_ref().map_or(0, |started| self.ids.len() - started.next)
     }
 
+    /// Whether it is a listener: nobody waits for it.
+    pub(super) fn listens(&self) -> bool {
+        matches!(self.work, Work::Listen(_))
+    }
+
     /// What all its positions depend on.
     pub(super) fn keys(&self) -> Vec<Key> {
         self.ids.iter().enumerate().map(|(position, &token)| self.reader.key(position, token)).collect()

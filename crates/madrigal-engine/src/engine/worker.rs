@@ -1,7 +1,8 @@
 //! The engine's thread: takes requests, mixes their rows into batches, hands out tokens.
 //!
 //! Owns the model, the kernels and all KV blocks while it runs. One step reads at most [`ROWS_PER_STEP`] rows: every
-//! running request gets one (a decode step needs no more), what is left is shared evenly among those with prompt to read.
+//! running request gets one (a decode step needs no more), what is left is shared evenly among those with prompt to read,
+//! listeners last.
 //! A request that begins like one that is being read waits until that has been read, and shares its blocks. Which rows
 //! share a step never changes a result; that is the kernels' promise (batch invariance).
 
@@ -24,7 +25,7 @@ use super::{
     EngineError, Finish, GenerateEvent, GenerateRequest, Listener, MemoryReport, Positions, Surprise, VoiceFrom,
 };
 use crate::arch::Row;
-use crate::kv::{BLOCK_LEN, KvCache, OutOfMemory, Table};
+use crate::kv::{BLOCK_LEN, Key, KvCache, OutOfMemory, Table};
 use crate::model::Model;
 
 /// Enough to read weights rarely, few enough that decoding beside a long prompt stays smooth.
@@ -269,7 +270,7 @@ impl Worker {
     /// Ends what a sequence listens to; what it has read stays in its cache.
     fn end_listening(&mut self, sequence: u64) {
         let State { sequences, jobs, .. } = &self.state;
-        let listens = |arrival: &&u64| matches!(jobs.get(arrival), Some(Job { work: Work::Listen(_), .. }));
+        let listens = |arrival: &&u64| jobs.get(arrival).is_some_and(Job::listens);
         let queue = sequences.get(&sequence).map(|cached| &cached.queue);
         let listening: Vec<u64> = queue.into_iter().flatten().filter(listens).copied().collect();
         for arrival in listening {
@@ -279,7 +280,7 @@ impl Worker {
 
     /// Ends a listener and tells the speaker what it measured.
     fn end_listener(&mut self, arrival: u64) {
-        if !matches!(self.state.jobs.get(&arrival), Some(Job { work: Work::Listen(_), .. })) {
+        if !self.state.jobs.get(&arrival).is_some_and(Job::listens) {
             return;
         }
         let Some(Job { work: Work::Listen(listening), ids, .. }) = self.remove(arrival) else { return };
@@ -468,10 +469,12 @@ impl Worker {
 impl State {
     /// A running job that is about to fill blocks which `keys` begin with beyond the first `read`, and how far they have
     /// them in common.
-    fn leader(&self, arrival: u64, keys: &[crate::kv::Key], read: usize) -> Option<(u64, usize)> {
+    fn leader(&self, arrival: u64, keys: &[Key], read: usize) -> Option<(u64, usize)> {
         let full = read / BLOCK_LEN * BLOCK_LEN;
+        let listens = self.jobs.get(&arrival).is_some_and(Job::listens);
         let leads = |leader: &u64| {
-            let job = self.jobs.get(leader).filter(|_| *leader != arrival)?;
+            // Listeners give way to others, so only listeners follow them.
+            let job = self.jobs.get(leader).filter(|leader| listens || !leader.listens())?;
             let next = job.started.as_ref()?.next;
             let common = job.ids.iter().enumerate().zip(keys);
             let common = common.take_while(|((position, id), key)| job.reader.key(*position, **id) == **key).count();

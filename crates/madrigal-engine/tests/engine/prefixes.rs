@@ -44,14 +44,13 @@ fn prompt(common: usize, own: u32) -> Vec<u32> {
     ids.chain((0..8).map(|place| (own * 31 + place) % 500)).collect()
 }
 
-/// What one token takes in each of 32 positions.
 fn kv_used(engine: &Engine) -> u64 {
     engine.memory().unwrap().kv_used
 }
 
 /// Eight agents with a prefix of 2,048 tokens, each under the voice that is given for it.
-fn eight(options: EngineOptions, voice: impl Fn(&Model, u32) -> Option<VoiceFrom>) -> (Vec<usize>, u64, u64) {
-    let engine = start(options.clone());
+fn eight(shared_layers: Option<usize>, voice: impl Fn(&Model, u32) -> Option<VoiceFrom>) -> (Vec<usize>, u64, u64) {
+    let engine = start(EngineOptions { shared_layers, ..EngineOptions::default() });
     let sequences: Vec<Sequence> = (0..8).map(|_| engine.sequence()).collect();
     let request = |agent| GenerateRequest { voice: voice(engine.model(), agent), ignore_eos: true, ..greedy(8) };
     let speaking: Vec<_> = (0..8)
@@ -82,7 +81,7 @@ fn block() -> u64 {
 
 #[test]
 fn eight_agents_read_a_common_prompt_once() {
-    let (mut read, together, of_one) = eight(EngineOptions::default(), |_, _| None);
+    let (mut read, together, of_one) = eight(None, |_, _| None);
     read.sort_unstable();
     assert_eq!(read, [8, 8, 8, 8, 8, 8, 8, 2056]);
     // 16 tokens of their own take a block each.
@@ -97,7 +96,7 @@ fn voices_share_what_was_read_before_they_act() {
         let voice = Arc::new(lora(model, u64::from(agent), 0..2));
         Some(VoiceFrom { voice, from: 2048 })
     };
-    let (mut read, together, of_one) = eight(EngineOptions::default(), voice);
+    let (mut read, together, of_one) = eight(None, voice);
     read.sort_unstable();
     assert_eq!(read, [8, 8, 8, 8, 8, 8, 8, 2056]);
     assert_eq!(together, of_one + 8 * block());
@@ -109,7 +108,7 @@ fn voices_share_the_layers_below_those_they_act_on() {
         let voice = Arc::new(lora(model, u64::from(agent), 1..2));
         Some(VoiceFrom { voice, from: 0 })
     };
-    let (read, together, of_one) = eight(EngineOptions { shared_layers: Some(1), ..EngineOptions::default() }, voice);
+    let (read, together, of_one) = eight(Some(1), voice);
     assert_eq!(read, [2056; 8]);
     // One of the two layers is there once, the other eight times.
     assert_eq!(together, of_one / 2 + 8 * (of_one / 2) + 8 * block());

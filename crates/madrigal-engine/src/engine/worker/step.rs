@@ -9,6 +9,7 @@ use crate::arch::{Batch, Blocks, Row};
 use crate::engine::EngineError;
 use crate::engine::job::{End, Job, Work};
 use crate::kv::{ABOVE, BELOW, BLOCK_LEN};
+use crate::model::Model;
 
 /// Rows that a job has in a step.
 struct Share {
@@ -32,6 +33,7 @@ impl Worker {
     pub(super) fn step(&mut self) {
         let mut shares = self.state.shares();
         shares.retain(|share| self.make_room(share));
+        self.bring_together(&mut shares);
         if shares.is_empty() {
             return;
         }
@@ -53,7 +55,7 @@ impl Worker {
         let (Some(cached), Some(started)) = (sequences.get_mut(&job.sequence), &mut job.started) else { return false };
         match self.cache.make_room(&mut cached.table, started.next + share.rows, &mut started.promise) {
             Ok(()) => true,
-            Err(_) if matches!(job.work, Work::Listen(_)) => {
+            Err(_) if job.listens() => {
                 self.end_listener(share.arrival);
                 false
             }
@@ -62,6 +64,14 @@ impl Worker {
                 false
             }
         }
+    }
+
+    /// Puts jobs that share blocks beside each other, so that attention reads those once.
+    fn bring_together(&self, shares: &mut [Share]) {
+        let State { jobs, sequences, .. } = &self.state;
+        let cached = |share: &Share| jobs.get(&share.arrival).and_then(|job| sequences.get(&job.sequence));
+        let blocks = |share: &Share| cached(share).map(|cached| [ABOVE, BELOW].map(|tier| cached.table.blocks(tier)));
+        shares.sort_by(|a, b| blocks(a).cmp(&blocks(b)));
     }
 
     /// Computes the rows. Returns the logits, and which job they belong to: its arrival, the place of its first row that
@@ -179,7 +189,7 @@ impl Worker {
 }
 
 impl Turn<'_> {
-    fn take(&mut self, model: &crate::model::Model, window: usize, vocabulary: usize) {
+    fn take(&mut self, model: &Model, window: usize, vocabulary: usize) {
         for (index, logits) in self.logits.chunks_exact_mut(vocabulary).enumerate() {
             self.outcome = self.job.use_logits(self.position + index, logits, model, window);
             if !matches!(self.outcome, Ok(None)) {
@@ -190,31 +200,35 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// How many rows each job may read in this step.
+    /// How many rows each job may read in this step: one each, then evenly as much as those want that somebody waits for,
+    /// and what is left for listeners.
     fn shares(&self) -> Vec<Share> {
-        let mut shares = Vec::new(); // with what is unread
+        let (mut awaited, mut listening) = (Vec::new(), Vec::new()); // with what is unread
         for &arrival in &self.running {
-            let unread = self.jobs.get(&arrival).map_or(0, Job::unread);
-            if unread > 0 {
-                shares.push((Share { arrival, rows: 1 }, unread));
+            let Some(job) = self.jobs.get(&arrival) else { continue };
+            let own = if job.listens() { &mut listening } else { &mut awaited };
+            if job.unread() > 0 {
+                own.push((Share { arrival, rows: 1 }, job.unread()));
             }
-            if shares.len() == ROWS_PER_STEP {
+            if awaited.len() + listening.len() == ROWS_PER_STEP {
                 break;
             }
         }
-        let mut left = ROWS_PER_STEP - shares.len();
-        loop {
-            let hungry = shares.iter().filter(|(share, unread)| share.rows < *unread).count();
-            if hungry == 0 || left == 0 {
-                break;
-            }
-            let portion = (left / hungry).max(1);
-            for (share, unread) in &mut shares {
-                let more = portion.min(*unread - share.rows).min(left);
-                share.rows += more;
-                left -= more;
+        let mut left = ROWS_PER_STEP - awaited.len() - listening.len();
+        for shares in [&mut awaited, &mut listening] {
+            loop {
+                let hungry = shares.iter().filter(|(share, unread)| share.rows < *unread).count();
+                if hungry == 0 || left == 0 {
+                    break;
+                }
+                let portion = (left / hungry).max(1);
+                for (share, unread) in shares.iter_mut() {
+                    let more = portion.min(*unread - share.rows).min(left);
+                    share.rows += more;
+                    left -= more;
+                }
             }
         }
-        shares.into_iter().map(|(share, _)| share).collect()
+        awaited.into_iter().chain(listening).map(|(share, _)| share).collect()
     }
 }
