@@ -177,6 +177,37 @@ fn stories_go_on_from_a_text() {
 }
 
 #[test]
+fn a_constraint_holds_for_the_new_text() {
+    let place = Place::new();
+    let schema = json!({
+        "type": "object",
+        "properties": { "name": { "type": "string", "maxLength": 5 }, "glad": { "type": "boolean" } },
+        "required": ["name", "glad"],
+        "additionalProperties": false
+    });
+    place.write("schema.json", schema.to_string());
+    let mut models = vec![testdata("parity/qwen3")];
+    models.extend(fixture("a_constraint_holds_for_the_new_text", "models/stories260K").map(|folder| shown(&folder)));
+    for model in models {
+        for seed in ["1", "2", "3"] {
+            let said = |flags: &[&str]| {
+                let args = ["model", "generate", &model, "--ids", "9,8,7", "--max-tokens", "400", "--seed", seed];
+                let args: Vec<&str> = args.iter().chain(flags).copied().collect();
+                let text = answer(&place, &args)["text"].as_str().unwrap().to_owned();
+                assert_eq!(place.run(args.iter().copied()).stdout.trim_end(), text);
+                text
+            };
+            let choice = said(&["--choice", "Anna", "--choice", "Björn"]);
+            assert!(["Anna", "Björn"].contains(&choice.as_str()), "{choice:?}");
+            let number = said(&["--regex", "[0-9]{4}!"]);
+            assert!(number.len() == 5 && number[..4].parse::<u32>().is_ok() && number.ends_with('!'), "{number:?}");
+            let person: Value = serde_json::from_str(&said(&["--json-schema", "schema.json"])).unwrap();
+            assert!(person["name"].as_str().unwrap().chars().count() <= 5 && person["glad"].is_boolean(), "{person}");
+        }
+    }
+}
+
+#[test]
 fn vocabularies_without_weights_tokenize() {
     for (name, file) in [("gpt2", "ggml-vocab-gpt-2.gguf"), ("llama-spm", "ggml-vocab-llama-spm.gguf")] {
         let Some(model) = fixture("vocabularies_without_weights_tokenize", &format!("tokenizers/{name}/{file}")) else {
@@ -382,6 +413,14 @@ fn wrong_arguments_are_refused_in_a_line() {
         (&["generate", &model, "--ids", "512"], 1, "token 512"),
         (&["generate", &model, "--ids", "1,2,3", "--context", "3"], 1, "window of 3"),
         (&["generate", &model, "--text", ""], 2, "--text is empty"),
+        (&["generate", &model, "--ids", "1", "--regex", "a("], 2, "character 2"),
+        (&["generate", &model, "--ids", "1", "--regex", "a", "--choice", "b"], 2, "--choice"),
+        (&["generate", &model, "--ids", "1", "--regex", "a", "--stop", "b"], 2, "--stop"),
+        (&["generate", &model, "--ids", "1", "--choice", "b", "--ignore-eos"], 2, "--ignore-eos"),
+        (&["generate", &model, "--ids", "1", "--choice", ""], 2, "choice 1 is empty"),
+        (&["generate", &model, "--ids", "1", "--json-schema", "gone.json"], 1, "gone.json"),
+        (&["generate", &model, "--ids", "1", "--json-schema", "text.json"], 1, "not JSON"),
+        (&["generate", &model, "--ids", "1", "--json-schema", "strings.json"], 2, "a schema is an object"),
         (&["tokenize", &model, "--file", "latin.txt"], 1, "byte 3"),
         (&["tokenize", &model, "--file", "gone.txt"], 1, "gone.txt"),
         (&["render", &model, "--messages", "gone.json"], 1, "gone.json"),
@@ -452,4 +491,99 @@ fn every_command_explains_itself_with_examples() {
         assert_eq!(help.code, Some(0));
         assert!(help.stdout.contains(&format!("madrigal model {command}")), "{command}: {}", help.stdout);
     }
+}
+
+/// The keys of an object, sorted.
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// The rows of a bench as `workload agents`, with how many values stand behind each.
+fn workloads(bench: &Value, engine: &str) -> Vec<(String, u64)> {
+    let rows = bench["rows"].as_array().unwrap().iter().filter(|row| row["engine"] == engine);
+    rows.map(|row| {
+        let (workload, agents) = (row["workload"].as_str().unwrap(), &row["agents"]);
+        assert!(row["median"].as_f64().unwrap() > 0.0, "{row}");
+        assert!(row["min"].as_f64() <= row["p10"].as_f64() && row["p10"].as_f64() <= row["median"].as_f64());
+        assert!(row["median"].as_f64() <= row["p90"].as_f64() && row["p90"].as_f64() <= row["max"].as_f64());
+        (format!("{workload} {agents}"), row["n"].as_u64().unwrap())
+    })
+    .collect()
+}
+
+const SMALL_BENCH: [&str; 9] =
+    ["--prompt", "16", "--generate", "4", "--agents", "1,3", "--deltas", "--conversation", "--repeat"];
+
+#[test]
+fn a_bench_measures_what_it_is_asked_for() {
+    let place = Place::new();
+    let model = testdata("parity/qwen3/model-q8_0.gguf");
+    let bench = ["model", "bench", &model].into_iter().chain(SMALL_BENCH).chain(["2", "--threads", "1"]);
+    let result = answer(&place, &bench.collect::<Vec<_>>());
+    assert_eq!(keys(&result), ["kv_bytes", "machine", "model", "peak_rss", "ratios", "rows", "rss_ratio"]);
+    assert_eq!(keys(&result["machine"]), ["cpu", "int8_gops", "isa", "read_gbs", "threads"]);
+    assert_eq!((&result["machine"]["threads"], &result["machine"]["read_gbs"]), (&json!(1), &Value::Null));
+    assert_eq!(result["model"]["bytes"], fs::metadata(&model).unwrap().len());
+    assert_eq!(result["model"]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(result["ratios"], json!([]));
+    let expected = [
+        ("load 1", 1),
+        ("prompt 1", 2),
+        ("decode 1", 2),
+        ("decode_deltas 1", 2),
+        ("decode 3", 2),
+        ("decode_deltas 3", 2),
+        ("switch 2", 2),
+        ("switch_reread 2", 2),
+        ("conversation 3", 2),
+        ("turn_gap 3", 18),
+        ("conversation_no_listen 3", 2),
+        ("turn_gap_no_listen 3", 18),
+    ];
+    let expected: Vec<_> = expected.into_iter().map(|(row, n)| (row.to_owned(), n)).collect();
+    assert_eq!(workloads(&result, "madrigal"), expected);
+    // What 16 tokens and 4 more take, and what the cache keeps of them.
+    assert!(result["kv_bytes"].as_u64().unwrap() > 0);
+
+    let table =
+        place.run(["model", "bench", &model, "--prompt", "8", "--generate", "2", "--agents", "1", "--repeat", "1"]);
+    assert!(table.stdout.contains("workload") && !table.stdout.contains("decode_deltas"), "{}", table.stdout);
+}
+
+#[test]
+fn a_bench_that_measures_nothing_is_refused() {
+    let place = Place::new();
+    let model = testdata("parity/qwen3/model-q8_0.gguf");
+    for flag in ["--prompt", "--generate", "--agents", "--repeat"] {
+        let done = place.run(["model", "bench", &model, flag, "0"]);
+        assert_eq!(done.code, Some(2), "{flag}");
+        assert!(done.stderr.contains(flag), "{}", done.stderr);
+    }
+    let done = place.run(["model", "bench", &model, "--against", "llama.cpp", "--python", "/nowhere/python"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains("/nowhere/python"), "{}", done.stderr);
+    let folder = testdata("parity/qwen3");
+    assert_eq!(place.run(["model", "bench", &folder, "--against", "llama.cpp"]).code, Some(2));
+}
+
+/// Needs a Python with llama-cpp-python, named by `MADRIGAL_LLAMA_CPP_PYTHON`.
+#[test]
+fn a_bench_compares_with_llama_cpp() {
+    let test = "a_bench_compares_with_llama_cpp";
+    let Ok(python) = std::env::var("MADRIGAL_LLAMA_CPP_PYTHON") else {
+        return place::skip(test, "MADRIGAL_LLAMA_CPP_PYTHON names no Python with llama-cpp-python");
+    };
+    let place = Place::new();
+    let model = testdata("parity/qwen3/model-q8_0.gguf");
+    let python = ["2", "--against", "llama.cpp", "--python", &python];
+    let bench: Vec<&str> = ["model", "bench", &model].into_iter().chain(SMALL_BENCH).chain(python).collect();
+    let result = answer(&place, &bench);
+    let expected = ["load 1", "prompt 1", "decode 1", "decode_deltas 1", "decode 3", "decode_deltas 3", "switch 2"];
+    let theirs = workloads(&result, "llama.cpp");
+    let names: Vec<&str> = theirs.iter().map(|(row, _)| row.as_str()).collect();
+    assert_eq!(names[..7], expected);
+    assert_eq!(names[7..], ["conversation 3"]);
+    assert_eq!(result["ratios"].as_array().unwrap().len(), 8);
 }
