@@ -44,8 +44,8 @@ impl MappedFile {
     pub fn release(&self, range: std::ops::Range<usize>) {
         #[cfg(unix)]
         if let Bytes::Mapped(map) = &*self.0 {
-            // Whole pages; those at the ends may have neighbours that are needed.
-            const PAGE: usize = 1 << 16;
+            // Whole pages; those at the ends may have neighbours that are needed. Other processors have pages of up to 64 KiB.
+            const PAGE: usize = if cfg!(target_arch = "x86_64") { 1 << 12 } else { 1 << 16 };
             let (start, end) = (range.start.next_multiple_of(PAGE), range.end.min(map.len()) / PAGE * PAGE);
             if start < end {
                 let dont_need = memmap2::UncheckedAdvice::DontNeed;
