@@ -204,3 +204,36 @@ fn a_providers_window_is_kept_by_its_own_count() {
     // Compactions by a count that cannot be made again are taken from the record.
     assert_eq!(place.run(["run", "verify", "latest", "--json"]).json()[0]["result"], "ok");
 }
+
+#[test]
+fn listening_is_no_part_of_what_is_said() {
+    let place = Place::new();
+    let short = ["--max-tokens", "12"];
+    let Some(default) = said(&place, &short) else { return };
+    assert_eq!(said(&place, &[&short[..], &["--no-listen"]].concat()).unwrap(), default);
+    let done = talk(&place, &[&short[..], &["--surprise"]].concat()).unwrap();
+    let lines = done.json();
+    assert_eq!(messages(&lines), default);
+    let refused = talk(&place, &["--surprise", "--no-listen"]).unwrap();
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("--no-listen"), "{}", refused.stderr);
+
+    // Each message was heard by the other one, before it was on record, and can be measured again.
+    let path = journal(&place, &lines);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let events: Vec<Value> = text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<&Value> = events.iter().filter(|event| event["kind"] == "surprise").collect();
+    assert_eq!(told.len(), 3, "{text}");
+    for (surprise, message) in told.iter().zip(events.iter().filter(|event| event["kind"] == "message")) {
+        assert_eq!(
+            (&surprise["turn"], &surprise["tokens"]),
+            (&message["turn"], &json!(message["ids"].as_array().unwrap().len()))
+        );
+        assert_ne!(surprise["agent"], message["agent"]);
+        assert!(surprise["nats"].as_f64().unwrap() > 0.0);
+    }
+    let run = path.parent().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(place.run(["run", "verify", &run, "--json"]).json()[0]["result"], "ok");
+    assert!(place.run(["run", "show", &run]).stdout.contains("bits a token"));
+    assert!(place.run(["run", "export", &run, "--format", "md"]).code == Some(0));
+}
