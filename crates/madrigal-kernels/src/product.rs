@@ -170,9 +170,11 @@ impl Job<'_> {
         // SAFETY: `outputs` lie in a panel of the calling unit; no other unit of this product has that panel.
         let out = unsafe { self.out.slice(start + outputs.start..start + outputs.end) };
         // A whole panel has a length that is known here, and is copied without a call.
-        match (out.as_mut_array::<PANEL>(), sums.as_array::<PANEL>(), self.bias, self.add) {
-            (Some(out), Some(sums), None, false) => return *out = *sums,
-            _ => {}
+        if let (Some(out), Some(sums), None, false) =
+            (out.as_mut_array::<PANEL>(), sums.as_array::<PANEL>(), self.bias, self.add)
+        {
+            *out = *sums;
+            return;
         }
         match (self.bias, self.add) {
             (None, false) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum),

@@ -161,7 +161,7 @@ fn collect_multiples(schema: &Map<String, Value>, multiples: &mut Vec<f64>) {
             Value::Number(number) if keyword == "multipleOf" => multiples.extend(number.as_f64()),
             Value::Object(inner) => collect_multiples(inner, multiples),
             Value::Array(list) => {
-                list.iter().filter_map(Value::as_object).for_each(|inner| collect_multiples(inner, multiples))
+                list.iter().filter_map(Value::as_object).for_each(|inner| collect_multiples(inner, multiples));
             }
             _ => {}
         }

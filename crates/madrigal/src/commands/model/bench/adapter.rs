@@ -95,7 +95,7 @@ mod tests {
         let path = folder.path().join("adapter.gguf");
         write(&lora, "qwen3", &mut std::fs::File::create(&path).unwrap()).unwrap();
         let gguf = Gguf::open(&path).unwrap();
-        assert_eq!(gguf.require("adapter.lora.alpha", "a number", |value| value.as_f64()).unwrap(), 1.0);
+        assert_eq!(gguf.require("adapter.lora.alpha", "a number", |value| value.as_f32()).unwrap(), 1.0);
         let names: Vec<_> = gguf.tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.shape[..])).collect();
         assert_eq!(
             names,

@@ -45,7 +45,7 @@ pub(super) fn random_ids(vocabulary: usize, seed: u64, stream: [usize; 2], count
     let key = [seed as u32, (seed >> 32) as u32];
     let block = |index: usize| philox4x32([index as u32, 1, stream[0] as u32, stream[1] as u32], key);
     let bits = (0..count.div_ceil(4)).flat_map(block);
-    bits.take(count).map(|bits| (u64::from(bits) * vocabulary as u64 >> 32) as u32).collect()
+    bits.take(count).map(|bits| ((u64::from(bits) * vocabulary as u64) >> 32) as u32).collect()
 }
 
 #[cfg(test)]
