@@ -255,7 +255,6 @@ impl<W: Widen> Op for LowRankOp<'_, '_, W> {
 
 /// Adds ranks `first..first + R`.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "arrays of one length are walked together")]
 fn add_ranks<S: Simd, W: Widen, const R: usize>(
     simd: S,
     store: W,
