@@ -403,7 +403,6 @@ fn well_formed(check: &'static str, reply: &Reply, streamed: &str, expected: Exp
 mod tests {
     use futures::FutureExt;
     use futures::future::BoxFuture;
-    use madrigal_journal::event::Finish;
 
     use super::*;
 

@@ -171,7 +171,7 @@ fn improbability(logits: &[f32], id: u32) -> f64 {
 #[tokio::test]
 async fn a_full_window_does_not_listen() {
     let engine = engine_with_window("qwen3", Some(CHATML), 512);
-    let mut model = LocalModel::new("local:test".to_owned(), engine.clone(), Some(128));
+    let mut model = LocalModel::new("local:test".to_owned(), engine, Some(128));
     let mut table = Table::of_three("Ada", 0, 32);
     let ear = |model: &mut LocalModel, table: &Table| {
         let Table { context, sampling, .. } = table;

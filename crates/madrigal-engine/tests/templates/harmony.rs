@@ -120,7 +120,7 @@ fn thoughts_of_turns_that_are_over_are_dropped() {
     let preserved = arithmetic("User asks a simple question: \"What is 2 + 2?\" The answer: 4.");
     check(test, &Case::new("test_preserve_cot", preserved, kept));
     check(test, &Case::new("test_does_not_drop_if_ongoing_analysis", ongoing, alone.clone()));
-    let case = Case::new("test_keep_analysis_between_finals", between, alone.clone());
+    let case = Case::new("test_keep_analysis_between_finals", between, alone);
     check(test, &Case { opens: false, ..case });
 }
 
