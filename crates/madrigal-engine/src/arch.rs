@@ -26,6 +26,8 @@ pub(crate) struct Row {
     pub(crate) position: usize,
     pub(crate) token: u32,
     pub(crate) wants_logits: bool,
+    /// Wants what the last layer leaves, after the final norm.
+    pub(crate) wants_state: bool,
     /// Index into [`Batch::voices`].
     pub(crate) voice: Option<usize>,
     /// The blocks hold its keys and values already: of the layers below [`Batch::shared_layers`], of those from it on.
@@ -54,6 +56,15 @@ pub(crate) struct Batch<'a> {
     pub(crate) voices: Vec<Arc<Voice>>,
     /// Positions in a block.
     pub(crate) block_len: usize,
+}
+
+/// What comes out of a pass, for the rows that want it, in their order.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    /// `[rows that want logits, vocabulary]`.
+    pub(crate) logits: Vec<f32>,
+    /// `[rows that want their state, hidden]`, after the final norm.
+    pub(crate) states: Vec<f32>,
 }
 
 /// A supported architecture's name as GGUF's `general.architecture` or `model_type` spells it.
@@ -137,9 +148,8 @@ impl Architecture {
         embedding.name == head.name
     }
 
-    /// Reads all rows and returns the logits of those that want them, `[wanting rows, vocabulary]`.
-    /// `kv` has one entry for each layer.
-    pub(crate) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Vec<f32> {
+    /// Reads all rows. `kv` has one entry for each layer.
+    pub(crate) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Outputs {
         match self {
             Self::GptOss(model) => model.forward(kernels, kv, batch),
             Self::Llama(model) => model.forward(kernels, kv, batch),
@@ -188,10 +198,10 @@ impl Batch<'_> {
         .collect()
     }
 
-    /// The rows of `x`, `[rows, width]`, that want logits.
-    fn wanting(&self, x: &[f32], width: usize) -> Vec<f32> {
+    /// The rows of `x`, `[rows, width]`, that want something.
+    fn wanting(&self, x: &[f32], width: usize, wants: impl Fn(&Row) -> bool) -> Vec<f32> {
         let rows = self.rows.iter().zip(x.chunks_exact(width));
-        rows.filter(|(row, _)| row.wants_logits).flat_map(|(_, x)| x).copied().collect()
+        rows.filter(|(row, _)| wants(row)).flat_map(|(_, x)| x).copied().collect()
     }
 }
 

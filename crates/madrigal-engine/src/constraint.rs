@@ -40,7 +40,8 @@ pub enum Constraint {
     /// JSON that is valid under this schema, its properties in the schema's order. Between its parts stands at most a
     /// space, or a line break and an indentation. Schemas with keywords that cannot be kept are refused.
     JsonSchema(Value),
-    /// A text that this regular expression (in the syntax of the `regex` crate) matches as a whole.
+    /// A text that this regular expression (in the syntax of the `regex` crate) matches as a whole. Classes are Unicode's:
+    /// `\d` is any script's digits.
     Regex(String),
 }
 

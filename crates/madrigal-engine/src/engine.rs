@@ -10,13 +10,14 @@ mod constrained;
 mod error;
 mod job;
 mod listening;
+mod pooling;
 mod speech;
 mod thoughts;
 mod worker;
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use madrigal_kernels::{Isa, Kernels, KvShape, KvType};
@@ -234,6 +235,15 @@ pub enum Positions {
     All,
 }
 
+/// How the states of a text's tokens become one embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The last one's: the only one that has seen the whole text.
+    Last,
+}
+
 impl Engine {
     /// Starts the thread that owns `model`.
     pub fn start(model: impl Into<Arc<Model>>, options: EngineOptions) -> Result<Self, EngineError> {
@@ -411,6 +421,23 @@ impl Sequence {
         self.ask_logits(ids, positions, Some(voice)).blocking_recv().unwrap_or(Err(EngineError::Stopped))
     }
 
+    /// The state of a text's tokens after the last layer and the final norm, pooled. Nothing is put around `ids`.
+    pub async fn embedding(&self, ids: &[u32], pooling: Pooling) -> Result<Vec<f32>, EngineError> {
+        self.ask_embedding(ids, pooling).await.unwrap_or(Err(EngineError::Stopped))
+    }
+
+    /// [`Self::embedding`] for callers outside of async code; inside it would panic.
+    pub fn blocking_embedding(&self, ids: &[u32], pooling: Pooling) -> Result<Vec<f32>, EngineError> {
+        self.ask_embedding(ids, pooling).blocking_recv().unwrap_or(Err(EngineError::Stopped))
+    }
+
+    fn ask_embedding(&self, ids: &[u32], pooling: Pooling) -> oneshot::Receiver<Result<Vec<f32>, EngineError>> {
+        let (reply, answer) = oneshot::channel();
+        // As in `generate`.
+        let _ = self.shared.commands.send(Command::Embed { sequence: self.id, ids: ids.to_vec(), pooling, reply });
+        answer
+    }
+
     fn ask_logits(
         &self,
         ids: &[u32],
@@ -522,11 +549,8 @@ mod tests {
     #[test]
     fn a_panic_of_the_thread_is_an_error_for_everyone_and_nobody_waits() {
         let engine = broken();
-        let request = || GenerateRequest {
-            sampling: SamplerConfig::greedy(),
-            max_tokens: 5,
-            ..GenerateRequest::default()
-        };
+        let request =
+            || GenerateRequest { sampling: SamplerConfig::greedy(), max_tokens: 5, ..GenerateRequest::default() };
         let sequences = [engine.sequence(), engine.sequence(), engine.sequence()];
         // Running, waiting behind it, and on another sequence.
         let (a, b) = (sequences[0].generate(&[1, 2], request()), sequences[0].generate(&[1, 2, 3], request()));

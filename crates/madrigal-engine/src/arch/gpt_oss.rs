@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use madrigal_kernels::{Activations, AttentionJob, Gate, Kernels, KvLayer, Product, RopeTable};
 
-use super::{Batch, rope_table};
+use super::{Batch, Outputs, rope_table};
 use crate::hyperparameters::{Experts, Hyperparameters};
 use crate::voice::Part;
 use crate::weights::{Projection, Tensor, Weights, WeightsError};
@@ -100,7 +100,7 @@ impl GptOss {
         Ok(Self { shape: shape.clone(), mixture, rope, embedding, layers, norm, head })
     }
 
-    pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Vec<f32> {
+    pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Outputs {
         let Hyperparameters { vocabulary, hidden, heads, head_dim, feed_forward, rms_epsilon, .. } = self.shape;
         let Experts { count: experts, chosen, limit, alpha } = self.mixture;
         let style = self.shape.rope.style;
@@ -184,12 +184,14 @@ impl GptOss {
             routes.add(&down, hidden, &mut x);
         }
 
-        let last = batch.wanting(&x, hidden); // [wanting, hidden]
+        let last = batch.wanting(&x, hidden, |row| row.wants_logits); // [wanting, hidden]
         let wanting = last.len() / hidden;
         let mut logits = vec![0.0; wanting * vocabulary]; // [wanting, vocabulary]
         input.load_normed(kernels, &last, &self.norm, rms_epsilon, wanting);
         kernels.products(&input, &mut [Product::of(self.head.matrix(), &mut logits)]);
-        logits
+        let mut states = batch.wanting(&x, hidden, |row| row.wants_state); // [wanting, hidden]
+        kernels.rms_norm(&mut states, &self.norm, rms_epsilon);
+        Outputs { logits, states }
     }
 }
 

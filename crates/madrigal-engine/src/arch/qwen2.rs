@@ -2,7 +2,7 @@
 
 use madrigal_kernels::{Activations, AttentionJob, Gate, Kernels, KvLayer, Product, RopeTable};
 
-use super::{Batch, rope_table};
+use super::{Batch, Outputs, rope_table};
 use crate::hyperparameters::Hyperparameters;
 use crate::voice::Part;
 use crate::weights::{Tensor, Weights, WeightsError};
@@ -65,7 +65,7 @@ impl Qwen2 {
         Ok(Self { shape: shape.clone(), rope, embedding, layers, norm, head })
     }
 
-    pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Vec<f32> {
+    pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Outputs {
         let Hyperparameters { vocabulary, hidden, heads, head_dim, feed_forward, rms_epsilon, .. } = self.shape;
         let style = self.shape.rope.style;
         let scale = 1.0 / (head_dim as f32).sqrt();
@@ -120,11 +120,13 @@ impl Qwen2 {
             batch.add_deltas(kernels, index, [(Part::Down, &mut x[..], hidden)], &input);
         }
 
-        let last = batch.wanting(&x, hidden); // [wanting, hidden]
+        let last = batch.wanting(&x, hidden, |row| row.wants_logits); // [wanting, hidden]
         let wanting = last.len() / hidden;
         let mut logits = vec![0.0; wanting * vocabulary]; // [wanting, vocabulary]
         input.load_normed(kernels, &last, &self.norm, rms_epsilon, wanting);
         kernels.products(&input, &mut [Product::of(self.head.matrix(), &mut logits)]);
-        logits
+        let mut states = batch.wanting(&x, hidden, |row| row.wants_state); // [wanting, hidden]
+        kernels.rms_norm(&mut states, &self.norm, rms_epsilon);
+        Outputs { logits, states }
     }
 }

@@ -64,3 +64,56 @@ impl Constrained {
         if self.state.has_begun() { Ok(()) } else { Err(ConstraintError::Unsaid.into()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::constraint::{Constraint, Spelling};
+    use crate::tokenizer::Encode;
+
+    /// What comes out when a model wants these texts, one after the other, each spelled as its tokens. After a forbidden
+    /// token the model wants the next.
+    fn said(prompt: &str, wanted: &[&str]) -> (String, Option<String>) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/parity/qwen3");
+        let model = Model::open(&path).unwrap();
+        let tokenizer = model.tokenizer();
+        let encode = |text: &str| tokenizer.encode(text, Encode { parse_special: true, ..Encode::default() }).unwrap();
+        let spelling = std::sync::Arc::new(Spelling::new(tokenizer, model.end_ids()).unwrap());
+        let constraint = Constraint::Choice(vec!["yes".to_owned(), "no".to_owned()]);
+        let mut constrained = Constrained::new(&Grammar::new(&spelling, &constraint).unwrap());
+        let mut speech = Speech::new(tokenizer, &encode(prompt), Vec::new());
+        for id in wanted.iter().flat_map(|text| encode(text)) {
+            if constrained.is_complete() {
+                break;
+            }
+            let mut logits = vec![0.0; model.hyperparameters().vocabulary];
+            logits[id as usize] = 9.0;
+            let key = (DrawKey::default(), 0);
+            let greedy = SamplerConfig::greedy();
+            let mut trial = logits.clone();
+            if speech.thoughts().place() == Place::Thinking && model.end_ids().contains(&id) {
+                let drawn = constrained.draw(&mut trial, &greedy, &[], key, &mut speech, &model).unwrap();
+                assert_ne!(drawn, id, "a thought does not end the text");
+                continue;
+            }
+            let drawn = constrained.draw(&mut logits, &greedy, &[], key, &mut speech, &model).unwrap();
+            speech.push(tokenizer, drawn);
+        }
+        assert!(constrained.is_complete());
+        let _ = speech.rest(tokenizer);
+        let spoken = speech.finish(tokenizer, None);
+        (spoken.text, spoken.reasoning)
+    }
+
+    #[test]
+    fn thoughts_are_free_and_what_is_said_is_not() {
+        assert_eq!(said("so", &["yes"]), ("yes".to_owned(), None));
+        // The first token wanted is not allowed; the likeliest of those that are is drawn in its place.
+        assert!(["yes", "no"].contains(&said("so", &["maybe so", "yes", "no"]).0.as_str()));
+        let thought = said("so <think>\n", &["no, perhaps maybe", "<|im_end|>", "</think>", "\n\n", "no"]);
+        assert!(["yes", "no"].contains(&thought.0.as_str()), "{thought:?}");
+        assert_eq!(thought.1.as_deref(), Some("no, perhaps maybe"));
+    }
+}

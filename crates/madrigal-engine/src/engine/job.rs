@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::constrained::Constrained;
 use super::listening::Listening;
+use super::pooling::Pooled;
 use super::speech::{Over, Speech, Spoken, StopAt};
 use super::{EngineError, Finish, GenerateEvent, GenerateRequest, Generated, Positions, VoiceFrom};
 use crate::kv::{Key, Promise};
@@ -50,6 +51,7 @@ pub(super) struct Started {
 pub(super) enum Work {
     Speak(Box<Speaking>),
     Measure { positions: Positions, logits: Vec<f32>, reply: oneshot::Sender<Result<Vec<f32>, EngineError>> },
+    Embed(Pooled),
     Listen(Listening),
 }
 
@@ -108,7 +110,7 @@ impl Job {
                 speaking.request.sampling.validate(vocabulary)?;
                 speaking.request.max_tokens > 0
             }
-            Work::Measure { .. } => false,
+            Work::Measure { .. } | Work::Embed(_) => false,
             // Listens to as much as there is room for.
             Work::Listen(_) => return check_ids(&self.ids, vocabulary),
         };
@@ -127,7 +129,7 @@ impl Job {
     pub(super) fn longest(&self, window: usize) -> usize {
         match &self.work {
             Work::Speak(speaking) => self.ids.len().saturating_add(speaking.request.max_tokens).min(window),
-            Work::Measure { .. } => self.ids.len(),
+            Work::Measure { .. } | Work::Embed(_) => self.ids.len(),
             Work::Listen(_) => 0,
         }
     }
@@ -135,7 +137,7 @@ impl Job {
     /// The place of the first token to be read, where `cached` tokens are there.
     pub(super) fn first(&self, cached: usize) -> usize {
         match &self.work {
-            Work::Measure { positions: Positions::All, .. } => 0,
+            Work::Measure { positions: Positions::All, .. } | Work::Embed(_) => 0,
             // The last token is always read: its logits are wanted.
             Work::Speak(_) | Work::Measure { .. } => cached.min(self.ids.len() - 1),
             Work::Listen(listening) => listening.first(cached).min(self.ids.len()),
@@ -161,7 +163,15 @@ impl Job {
         match &self.work {
             Work::Measure { positions: Positions::All, .. } => true,
             Work::Speak(_) | Work::Measure { .. } => position + 1 == self.ids.len(),
+            Work::Embed(_) => false,
             Work::Listen(listening) => listening.wants_logits(position, self.ids.len()),
+        }
+    }
+
+    pub(super) fn wants_state(&self, position: usize) -> bool {
+        match &self.work {
+            Work::Embed(pooled) => pooled.wants(position, self.ids.len()),
+            Work::Speak(_) | Work::Measure { .. } | Work::Listen(_) => false,
         }
     }
 
@@ -170,6 +180,7 @@ impl Job {
         match &self.work {
             Work::Speak(speaking) => speaking.cancelled.load(Ordering::Relaxed) || speaking.events.is_closed(),
             Work::Measure { reply, .. } => reply.is_closed(),
+            Work::Embed(pooled) => pooled.is_abandoned(),
             Work::Listen(_) => false,
         }
     }
@@ -197,6 +208,7 @@ impl Job {
                 listening.use_logits(logits, self.ids.get(position + 1).copied());
                 Ok(None)
             }
+            Work::Embed(_) => Ok(None),
         }
     }
 
@@ -221,6 +233,10 @@ impl Job {
                 let _ = reply.send(Ok(logits));
                 None
             }
+            Work::Embed(pooled) => {
+                pooled.finish(prompt_tokens);
+                None
+            }
             Work::Listen(_) => None,
         }
     }
@@ -234,6 +250,10 @@ impl Job {
             }
             Work::Measure { reply, .. } => {
                 let _ = reply.send(Err(error));
+                Vec::new()
+            }
+            Work::Embed(pooled) => {
+                pooled.fail(error);
                 Vec::new()
             }
             Work::Listen(_) => Vec::new(),

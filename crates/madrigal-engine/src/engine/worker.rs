@@ -20,9 +20,11 @@ use super::budget::Reservation;
 use super::constrained::Constrained;
 use super::job::{End, Events, Farewell, Job, Reader, Speaking, Started, Work};
 use super::listening::Listening;
+use super::pooling::Pooled;
 use super::speech::Speech;
 use super::{
-    EngineError, Finish, GenerateEvent, GenerateRequest, Listener, MemoryReport, Positions, Surprise, VoiceFrom,
+    EngineError, Finish, GenerateEvent, GenerateRequest, Listener, MemoryReport, Pooling, Positions, Surprise,
+    VoiceFrom,
 };
 use crate::arch::Row;
 use crate::kv::{BLOCK_LEN, Key, KvCache, OutOfMemory, Table};
@@ -48,6 +50,12 @@ pub(super) enum Command {
         ids: Vec<u32>,
         positions: Positions,
         voice: Option<VoiceFrom>,
+        reply: oneshot::Sender<Result<Vec<f32>, EngineError>>,
+    },
+    Embed {
+        sequence: u64,
+        ids: Vec<u32>,
+        pooling: Pooling,
         reply: oneshot::Sender<Result<Vec<f32>, EngineError>>,
     },
     Fork {
@@ -151,6 +159,10 @@ impl Worker {
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Command::Embed { sequence, ids, pooling, reply } => {
+                let reader = self.reader(None);
+                self.queue(sequence, ids, reader, Work::Embed(Pooled::new(pooling, reply)));
+            }
             Command::Fork { from, to, at } => {
                 if let Some(cached) = self.state.sequences.get(&from) {
                     let first = cached.queue.front().and_then(|arrival| self.state.jobs.get(arrival));
@@ -452,7 +464,7 @@ impl Worker {
             cached.table = table;
         }
         let follows = match job.work {
-            Work::Measure { positions: Positions::All, .. } => None,
+            Work::Measure { positions: Positions::All, .. } | Work::Embed(_) => None,
             _ => self.state.leader(arrival, &keys, read),
         };
         let Some(job) = self.state.jobs.get_mut(&arrival) else { return Ok(false) };

@@ -4,6 +4,7 @@
 
 mod batching;
 mod constraint;
+mod embedding;
 mod fixtures;
 mod gguf_files;
 mod listening;

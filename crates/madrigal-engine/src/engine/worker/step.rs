@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{ROWS_PER_STEP, State, Worker, memory_error};
-use crate::arch::{Batch, Blocks, Row};
+use crate::arch::{Batch, Blocks, Outputs, Row};
 use crate::engine::EngineError;
 use crate::engine::job::{End, Job, Work};
 use crate::kv::{ABOVE, BELOW, BLOCK_LEN};
@@ -37,9 +37,10 @@ impl Worker {
         if shares.is_empty() {
             return;
         }
-        let (mut logits, wanting) = self.read(&shares);
+        let (mut outputs, wanting) = self.read(&shares);
         self.settle(&shares);
-        self.use_logits(&mut logits, &wanting);
+        self.use_states(&shares, &outputs.states);
+        self.use_logits(&mut outputs.logits, &wanting);
         for Share { arrival, .. } in &shares {
             self.end_listener_at_end(*arrival);
         }
@@ -74,9 +75,9 @@ impl Worker {
         shares.sort_by(|a, b| blocks(a).cmp(&blocks(b)));
     }
 
-    /// Computes the rows. Returns the logits, and which job they belong to: its arrival, the place of its first row that
+    /// Computes the rows. Returns what comes out, and which job the logits belong to: its arrival, the place of its first row that
     /// wants them, and how many do.
-    fn read(&mut self, shares: &[Share]) -> (Vec<f32>, Vec<(u64, usize, usize)>) {
+    fn read(&mut self, shares: &[Share]) -> (Outputs, Vec<(u64, usize, usize)>) {
         let mut rows = std::mem::take(&mut self.state.rows);
         rows.clear();
         let mut batch = Batch {
@@ -112,6 +113,7 @@ impl Worker {
                     position,
                     token: job.ids[position],
                     wants_logits,
+                    wants_state: job.wants_state(position),
                     voice: voice.filter(|_| job.reader.acts_at(position)),
                     stored: filled.map(|filled| position < filled),
                 });
@@ -119,9 +121,9 @@ impl Worker {
             wanting.extend(wants.map(|(first, count)| (arrival, first, count)));
             batch.tables.push(Blocks { below: cached.table.blocks(BELOW), above: cached.table.blocks(ABOVE) });
         }
-        let logits = self.model.architecture().forward(&self.kernels, self.cache.layers_mut(), &batch);
+        let outputs = self.model.architecture().forward(&self.kernels, self.cache.layers_mut(), &batch);
         self.state.rows = batch.rows;
-        (logits, wanting)
+        (outputs, wanting)
     }
 
     /// Takes note of what has been read.
@@ -136,6 +138,22 @@ impl Worker {
             keys.extend(places.clone().map(|position| job.reader.key(position, job.ids[position])));
             self.cache.settle(&mut cached.table, places.start, &keys);
             started.next = places.end;
+        }
+    }
+
+    /// Hands the states that came out to the jobs that wanted them. The jobs' places are behind them already.
+    fn use_states(&mut self, shares: &[Share], states: &[f32]) {
+        let mut rows = states.chunks_exact(self.model.hyperparameters().hidden);
+        for &Share { arrival, rows: read } in shares {
+            let Some(job) = self.state.jobs.get_mut(&arrival) else { continue };
+            let next = job.started.as_ref().map_or(0, |started| started.next);
+            let wanted = (next - read..next).filter(|&position| job.wants_state(position)).count();
+            if let Work::Embed(pooled) = &mut job.work {
+                rows.by_ref().take(wanted).for_each(|state| pooled.add(state));
+                if next == job.ids.len() {
+                    self.end(arrival, End::Measured);
+                }
+            }
         }
     }
 
