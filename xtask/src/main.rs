@@ -9,6 +9,7 @@ mod cargo;
 mod check;
 mod debian;
 mod docs;
+mod encoder;
 mod failure;
 mod fuzz;
 mod parity;

@@ -8,12 +8,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
-use crate::{cargo, debian, peers};
+use crate::{cargo, debian, encoder, peers};
 
 /// Environment variables that tests read.
 const FIXTURES: &str = "MADRIGAL_FIXTURES";
 const SKIPPED: &str = "MADRIGAL_SKIPPED";
 const PEERS: &str = "MADRIGAL_PEERS";
+const ENCODER: &str = "MADRIGAL_ENCODER";
 
 /// How skipped tests are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,7 @@ struct Tally {
 pub(crate) fn run(root: &Path, show: Skipped) -> Result<bool, Failure> {
     debian::provide();
     let prepared = peers::install(root);
+    encoder::install(root);
     let mut tally = Tally::default();
     let ran = tests(root, &mut tally).unwrap_or_else(|failure| {
         println!("failed to {failure}");
@@ -67,7 +69,7 @@ fn tests(root: &Path, tally: &mut Tally) -> Result<bool, Failure> {
     let command = |arguments: &[&str]| {
         let mut command = cargo::command(root);
         command.args(arguments).env(FIXTURES, &fixtures).env(SKIPPED, &skipped).env(PEERS, peers::folder(root));
-        command.stdin(Stdio::null());
+        command.env(ENCODER, encoder::folder(root)).stdin(Stdio::null());
         command
     };
     let nextest = command(&["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();

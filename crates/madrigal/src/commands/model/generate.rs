@@ -1,12 +1,14 @@
 //! `madrigal model generate`: lets a model continue a text.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use madrigal_engine::tokenizer::{Decode, Encode, Tokenizer};
-use madrigal_engine::{DrawKey, GenerateEvent, GenerateRequest, SamplerConfig};
+use madrigal_engine::{Constraint, DrawKey, GenerateEvent, GenerateRequest, SamplerConfig};
 use serde_json::json;
 
-use super::ids;
 use super::local::{LocalModel, Running};
+use super::{ids, input};
 use crate::failure::{Context, Failure, Result};
 use crate::output;
 
@@ -15,10 +17,17 @@ const EXAMPLES: &str = "\
 says so. --ids are read as they are given. Only what is new is printed, and what a model thinks before it speaks
 (<think>…</think>, harmony's channels) only with --json, apart from the text.
 
+--choice, --regex and --json-schema allow only tokens that keep the new text within them; what a model thinks in
+<think> or in harmony's analysis is free. A text that reaches --max-tokens is cut and may be unfinished. JSON has its
+properties in the schema's order; keywords that cannot be kept while a text grows (uniqueItems, if, not …) are refused.
+
 Examples:
   madrigal model generate model.gguf --text 'Once upon a time' --max-tokens 60
   madrigal model generate model.gguf --text 'Once upon a time' --max-tokens 60 --temperature 0 --json
-  madrigal model generate model.gguf --ids 1,403,407 --max-tokens 20 --seed 7 --stop . --ignore-eos";
+  madrigal model generate model.gguf --ids 1,403,407 --max-tokens 20 --seed 7 --stop . --ignore-eos
+  madrigal model generate model.gguf --text 'Is the sky green? ' --choice yes --choice no
+  madrigal model generate model.gguf --text 'The date is ' --regex '[0-9]{4}-[0-9]{2}-[0-9]{2}'
+  madrigal model generate model.gguf --text 'A person as JSON: ' --json-schema person.schema.json";
 
 /// Let the model continue a text.
 #[derive(Debug, Args)]
@@ -62,12 +71,48 @@ pub(crate) struct GenerateArgs {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
 
+    #[command(flatten)]
+    constraint: ConstraintInput,
+
     /// Print one object of JSON
     #[arg(long)]
     json: bool,
 
     #[command(flatten)]
     running: Running,
+}
+
+/// What the new text must be.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct ConstraintInput {
+    /// Say JSON that is valid under the schema in this file; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stop", "ignore_eos"])]
+    json_schema: Option<PathBuf>,
+
+    /// Say a text that this regular expression matches as a whole
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, conflicts_with_all = ["stop", "ignore_eos"])]
+    regex: Option<String>,
+
+    /// Say this text or another --choice
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with_all = ["stop", "ignore_eos"])]
+    choice: Vec<String>,
+}
+
+impl ConstraintInput {
+    fn read(&self) -> Result<Option<Constraint>> {
+        if let Some(path) = &self.json_schema {
+            let bytes = input::read(path, "schema")?;
+            let schema = serde_json::from_slice(&bytes).map_err(|error| {
+                Failure::of(format_args!("read the schema {}: it is not JSON: {error}", path.display()))
+            })?;
+            return Ok(Some(Constraint::JsonSchema(schema)));
+        }
+        if let Some(pattern) = &self.regex {
+            return Ok(Some(Constraint::Regex(pattern.clone())));
+        }
+        Ok((!self.choice.is_empty()).then(|| Constraint::Choice(self.choice.clone())))
+    }
 }
 
 /// What is continued.
@@ -99,14 +144,18 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result {
     };
     // No token is biased, so the vocabulary's size does not matter yet.
     sampling.validate(usize::MAX).map_err(Failure::usage)?;
+    let constraint = args.constraint.read()?;
     let given = args.prompt.ids.as_deref().map(ids::parse).transpose()?;
     let engine = args.running.start(&args.model)?;
     let prompt = match given {
         Some(ids) => ids,
         None => prompt_ids(engine.model().tokenizer(), args.prompt.text.as_deref().unwrap_or_default())?,
     };
+    let constraint = constraint.map(|constraint| engine.constrain(&constraint)).transpose().map_err(Failure::usage)?;
+    let constrained = constraint.is_some();
     let request = GenerateRequest {
         sampling,
+        constraint,
         draw: DrawKey { seed: args.seed, seat: 0, turn: 0 },
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
@@ -126,7 +175,11 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result {
             GenerateEvent::Token { .. } => {}
             GenerateEvent::Done(generated) if args.json => {
                 let how = Decode { show_control: true, continuation: !prompt.is_empty() };
-                let text = engine.model().tokenizer().decode_as(&generated.ids, how);
+                // A constraint holds for the text that stands alone.
+                let text = match constrained {
+                    true => generated.text,
+                    false => engine.model().tokenizer().decode_as(&generated.ids, how),
+                };
                 let mut result = json!({ "ids": generated.ids, "text": text });
                 if let Some(reasoning) = generated.reasoning {
                     result["reasoning"] = reasoning.into();

@@ -2,6 +2,7 @@
 
 mod bench;
 mod detokenize;
+mod embed;
 mod generate;
 mod ids;
 mod input;
@@ -30,6 +31,7 @@ Examples:
   madrigal model tokenize model.gguf --text 'Hello world'
   madrigal model render model.gguf --messages messages.json
   madrigal model generate model.gguf --text 'Once upon a time' --max-tokens 40 --temperature 0
+  madrigal model embed model.gguf --text 'Hello world' --json
   madrigal model logits model.gguf --ids 1,403,407 --top 5 --json";
 
 /// Inspect models and use them directly.
@@ -58,6 +60,8 @@ enum ModelCommand {
     Render(render::RenderArgs),
     /// What the model expects next, as a number for every token
     Logits(logits::LogitsArgs),
+    /// Texts to vectors
+    Embed(embed::EmbedArgs),
     /// Let the model continue a text
     Generate(generate::GenerateArgs),
     /// Measure speed and memory, here and against llama.cpp
@@ -74,6 +78,7 @@ pub(crate) fn model(args: ModelArgs) -> Result {
         ModelCommand::Detokenize(args) => detokenize::detokenize(&args),
         ModelCommand::Render(args) => render::render(&args),
         ModelCommand::Logits(args) => logits::logits(&args),
+        ModelCommand::Embed(args) => embed::embed(&args),
         ModelCommand::Generate(args) => generate::generate(&args),
         ModelCommand::Bench(args) => bench::bench(&args),
     }
