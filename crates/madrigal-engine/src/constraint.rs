@@ -1,6 +1,6 @@
 //! What a generated text must be: one of several texts, JSON after a schema, or a match of a regular expression.
 //!
-//! Owns the way from a [`Constraint`] to the set of tokens that may come next ([`ConstraintState`]); the automata are
+//! Owns the way from a [`Constraint`] to the set of tokens that may come next (`ConstraintState`); the automata are
 //! `llguidance`'s. Draws nothing: the sampler is handed the set, and a token outside of it cannot be drawn.
 //!
 //! A constraint is about bytes of text, not about tokens: every way to spell an allowed text is allowed, also one that
@@ -9,7 +9,7 @@
 //! constraint is about what is left.
 //!
 //! What is allowed depends on the constraint and the tokens so far and on nothing else. Constraints may come from
-//! strangers: what they may cost is bounded ([`limits`]), both when they are built and at every token.
+//! strangers: what they may cost is bounded (`limits`), both when they are built and at every token.
 
 mod error;
 mod grammar;

@@ -32,7 +32,7 @@ pub fn packed_bytes(kind: BlockType, rows: usize, cols: usize) -> Option<usize> 
 }
 
 /// Writes a matrix in the form that [`Matrix::data`] has: dense ones are copied, quantised ones are rearranged so that
-/// [`PANEL`] rows stand side by side.
+/// 32 rows stand side by side.
 ///
 /// # Panics
 /// If `from` is not `rows` rows of `kind.row_bytes(cols)` bytes, or `to` not [`packed_bytes`] long.

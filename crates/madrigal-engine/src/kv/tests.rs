@@ -1,3 +1,5 @@
+//! What the KV cache promises: tables never see each other's writes, blocks are shared and given back, limits hold.
+
 use std::sync::Arc;
 
 use madrigal_kernels::{AttentionJob, AttentionRow, Isa, Kernels, KvType};

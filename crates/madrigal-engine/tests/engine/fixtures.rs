@@ -4,9 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use madrigal_engine::{
-    Engine, EngineOptions, GenerateRequest, Generated, Isa, Model, Positions, SamplerConfig,
-};
+use madrigal_engine::{Engine, EngineOptions, GenerateRequest, Generated, Isa, Model, Positions, SamplerConfig};
 use serde_json::Value;
 
 /// The workspace's own test data.

@@ -235,7 +235,7 @@ fn folder(config: impl FnOnce(&mut Value), weights: impl FnOnce(&mut Vec<u8>)) -
 }
 
 /// A whole YaRN scaling, with some keys replaced.
-fn yarn(change: Value) -> Value {
+fn yarn(change: &Value) -> Value {
     let mut yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64});
     yarn.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     yarn
@@ -260,10 +260,10 @@ fn configurations_that_cannot_be_computed_are_refused_by_name() {
         ("head_dim", json!(15), "the head size 15 is odd"),
         ("rope_scaling", json!({"rope_type": "dynamic", "factor": 4.0}), "rotary scaling `dynamic`"),
         ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), "key `original_max_position_embeddings`"),
-        ("rope_scaling", yarn(json!({"truncate": 1})), "key `truncate` must be true or false, it is 1"),
-        ("rope_scaling", yarn(json!({"mscale": 0.7})), "`mscale` in the rotary scaling is not supported"),
-        ("rope_scaling", yarn(json!({"factor": 0.5})), "numbers out of range"),
-        ("rope_scaling", yarn(json!({"beta_fast": -1})), "numbers out of range"),
+        ("rope_scaling", yarn(&json!({"truncate": 1})), "key `truncate` must be true or false, it is 1"),
+        ("rope_scaling", yarn(&json!({"mscale": 0.7})), "`mscale` in the rotary scaling is not supported"),
+        ("rope_scaling", yarn(&json!({"factor": 0.5})), "numbers out of range"),
+        ("rope_scaling", yarn(&json!({"beta_fast": -1})), "numbers out of range"),
         ("num_hidden_layers", json!(u64::MAX), "the layer count is 18446744073709551615"),
         ("layer_types", json!(["full_attention"]), "key `layer_types` speaks of 1 of 2 layers"),
         ("layer_types", json!("full_attention"), "key `layer_types` must be a list"),

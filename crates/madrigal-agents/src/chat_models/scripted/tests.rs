@@ -41,7 +41,8 @@ pub(super) fn ask(
 ) -> Reply {
     let sampling = Sampling::default();
     let draw = Draw { seed, seat: 0, turn };
-    block_on(model.reply(ReplyRequest { context, control, sampling: &sampling, draw, listeners: &[] }, &mut |_| {})).unwrap()
+    block_on(model.reply(ReplyRequest { context, control, sampling: &sampling, draw, listeners: &[] }, &mut |_| {}))
+        .unwrap()
 }
 
 /// A talk between the two, the listener first.
