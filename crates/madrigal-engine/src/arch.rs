@@ -6,8 +6,6 @@
 mod deltas;
 mod gpt_oss;
 mod llama;
-mod qwen2;
-mod qwen3;
 
 use std::sync::Arc;
 
@@ -121,17 +119,13 @@ impl Kind {
 pub(crate) enum Architecture {
     GptOss(gpt_oss::GptOss),
     Llama(llama::Llama),
-    Qwen2(qwen2::Qwen2),
-    Qwen3(qwen3::Qwen3),
 }
 
 impl Architecture {
     pub(crate) fn load(kind: Kind, shape: &Hyperparameters, weights: &mut Weights) -> Result<Self, WeightsError> {
         let loaded = match kind {
             Kind::GptOss => Self::GptOss(gpt_oss::GptOss::load(shape, weights)?),
-            Kind::Llama => Self::Llama(llama::Llama::load(shape, weights)?),
-            Kind::Qwen2 => Self::Qwen2(qwen2::Qwen2::load(shape, weights)?),
-            Kind::Qwen3 => Self::Qwen3(qwen3::Qwen3::load(shape, weights)?),
+            Kind::Llama | Kind::Qwen2 | Kind::Qwen3 => Self::Llama(llama::Llama::load(kind, shape, weights)?),
         };
         weights.finish(kind.name())?;
         Ok(loaded)
@@ -142,8 +136,6 @@ impl Architecture {
         let (embedding, head) = match self {
             Self::GptOss(model) => (&model.embedding, &model.head),
             Self::Llama(model) => (&model.embedding, &model.head),
-            Self::Qwen2(model) => (&model.embedding, &model.head),
-            Self::Qwen3(model) => (&model.embedding, &model.head),
         };
         embedding.name == head.name
     }
@@ -153,8 +145,6 @@ impl Architecture {
         match self {
             Self::GptOss(model) => model.forward(kernels, kv, batch),
             Self::Llama(model) => model.forward(kernels, kv, batch),
-            Self::Qwen2(model) => model.forward(kernels, kv, batch),
-            Self::Qwen3(model) => model.forward(kernels, kv, batch),
         }
     }
 }

@@ -262,7 +262,6 @@ impl Engine {
             threads => threads,
         };
         let kernels = Kernels::new(isa, threads)?;
-        model.pack(threads)?;
 
         let kv = options.kv.unwrap_or(model.default_kv());
         let (kv_heads, head_dim) = (shape.kv_heads, shape.head_dim);
@@ -275,6 +274,8 @@ impl Engine {
             let limit = weights.limit().unwrap_or(u64::MAX);
             EngineError::Weights { weights: bytes, limit, available }
         })?;
+        // Nothing is set aside before the limit has allowed it.
+        model.pack(threads)?;
         let most_kept = options.prefix_cache.unwrap_or(DEFAULT_PREFIX_CACHE);
         let shared_layers = options.shared_layers.unwrap_or(0);
         let cache = KvCache::new(kv_shape, shape.layers, shared_layers, Reservation::new(budgets), most_kept);
@@ -544,6 +545,18 @@ mod tests {
         let spelling = OnceLock::new();
         let shared = Shared { model, window: 512, isa, threads, kv, spelling, commands };
         Engine { shared: Arc::new(shared) }
+    }
+
+    #[test]
+    fn weights_beyond_the_limit_are_refused_before_anything_is_packed() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/parity/llama-tied/model-q8_0.gguf");
+        let model = Arc::new(Model::open(&path).unwrap());
+        let limit = |memory_limit| EngineOptions { memory_limit: Some(memory_limit), ..EngineOptions::default() };
+        let refused = Engine::start(Arc::clone(&model), limit(model.weight_bytes() - 1));
+        assert!(matches!(refused, Err(EngineError::Weights { .. })));
+        assert!(!model.is_packed());
+        Engine::start(Arc::clone(&model), limit(model.weight_bytes())).unwrap();
+        assert!(model.is_packed());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::gguf::{Gguf, Value};
 use crate::hyperparameters::{ConfigJson, Hyperparameters, from_gguf};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
-use crate::weights::{PackingError, Tensor, Weights, pack_all};
+use crate::weights::{PackingError, Tensor, Weights, pack_all, packing_bytes};
 
 /// An opened model.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl Model {
         &self.files
     }
 
-    /// Bytes of all tensors.
+    /// Bytes of all tensors in memory, quantised ones as they are packed.
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
         self.weight_bytes
@@ -162,6 +162,11 @@ impl Model {
     /// Brings the weights into the order that kernels read, in memory; once for all engines on this model.
     pub(crate) fn pack(&self, threads: usize) -> Result<(), PackingError> {
         pack_all(&self.matrices, threads)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_packed(&self) -> bool {
+        self.matrices.iter().any(Tensor::is_packed)
     }
 
     pub(crate) fn architecture(&self) -> &Architecture {
@@ -189,7 +194,8 @@ impl Parts {
             return Err(OpenError::Vocabulary { path, tokens, rows });
         }
         let quants = info::quants(&weights);
-        let weight_bytes = quants.iter().map(|quant| quant.bytes).sum();
+        let stored: u64 = quants.iter().map(|quant| quant.bytes).sum();
+        let weight_bytes = stored + packing_bytes(weights.matrices());
         let (tokenizer, template, matrices) = (Arc::new(tokenizer), Arc::new(template), weights.matrices().to_vec());
         Ok(Model { path, kind, shape, architecture, tokenizer, template, files, matrices, weight_bytes, quants })
     }

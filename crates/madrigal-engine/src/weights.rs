@@ -26,7 +26,7 @@ use safetensors_file::SafetensorsFile;
 
 pub use experts::Projection;
 pub use packing::PackingError;
-pub(crate) use packing::pack_all;
+pub(crate) use packing::{pack_all, packing_bytes};
 
 /// A matrix or vector of a model, borrowed from its file where the file has it in the order that kernels read.
 #[derive(Debug, Clone)]
@@ -80,6 +80,11 @@ impl Tensor {
             None => self.bytes(),
         };
         Matrix { kind: self.kind, rows: self.rows, cols: self.columns, data }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_packed(&self) -> bool {
+        self.packed.get().is_some()
     }
 
     /// Tells the system that the stored form of some rows is not needed for now.

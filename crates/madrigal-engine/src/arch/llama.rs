@@ -1,10 +1,11 @@
-//! LLaMA: LLaMA-2, Llama 3 with its rotary scaling, Mistral without a sliding window, and their fine-tunes.
+//! LLaMA, and those that differ from it by a vector or two in the attention: Qwen2 and Qwen2.5 have biases on queries,
+//! keys and values; Qwen3 normalises query and key heads before they are rotated, and its head size is its own.
 //!
-//! Pre-norm decoder with grouped-query attention, rotary positions and a SiLU-gated feed-forward part.
+//! Which of these a model has is its [`Kind`]'s business, so that a vector that is missing or too many is an error.
 
 use madrigal_kernels::{Activations, AttentionJob, Gate, Kernels, KvLayer, Product, RopeTable};
 
-use super::{Batch, Outputs, rope_table};
+use super::{Batch, Kind, Outputs, rope_table};
 use crate::hyperparameters::Hyperparameters;
 use crate::voice::Part;
 use crate::weights::{Tensor, Weights, WeightsError};
@@ -26,6 +27,8 @@ struct Layer {
     query: Tensor,               // [heads · head_dim, hidden]
     key: Tensor,                 // [kv_heads · head_dim, hidden]
     value: Tensor,               // [kv_heads · head_dim, hidden]
+    biases: Option<Biases>,      // Qwen2
+    norms: Option<Norms>,        // Qwen3
     output: Tensor,              // [hidden, heads · head_dim]
     feed_forward_norm: Vec<f32>, // [hidden]
     gate: Tensor,                // [feed_forward, hidden]
@@ -33,8 +36,22 @@ struct Layer {
     down: Tensor,                // [hidden, feed_forward]
 }
 
+#[derive(Debug)]
+struct Biases {
+    query: Vec<f32>, // [heads · head_dim]
+    key: Vec<f32>,   // [kv_heads · head_dim]
+    value: Vec<f32>, // [kv_heads · head_dim]
+}
+
+/// One for all heads.
+#[derive(Debug)]
+struct Norms {
+    query: Vec<f32>, // [head_dim]
+    key: Vec<f32>,   // [head_dim]
+}
+
 impl Llama {
-    pub(super) fn load(shape: &Hyperparameters, weights: &mut Weights) -> Result<Self, WeightsError> {
+    pub(super) fn load(kind: Kind, shape: &Hyperparameters, weights: &mut Weights) -> Result<Self, WeightsError> {
         let Hyperparameters { vocabulary, hidden, feed_forward, head_dim, .. } = *shape;
         let (query_width, kv_width) = (shape.query_width(), shape.kv_width());
 
@@ -42,11 +59,29 @@ impl Llama {
         let mut layers = Vec::new();
         for layer in 0..shape.layers {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
+            let bias = |part: &str| format!("blk.{layer}.{part}.bias");
+            let biases = match kind {
+                Kind::Qwen2 => Some(Biases {
+                    query: weights.vector(&bias("attn_q"), query_width)?,
+                    key: weights.vector(&bias("attn_k"), kv_width)?,
+                    value: weights.vector(&bias("attn_v"), kv_width)?,
+                }),
+                _ => None,
+            };
+            let norms = match kind {
+                Kind::Qwen3 => Some(Norms {
+                    query: weights.vector(&name("attn_q_norm"), head_dim)?,
+                    key: weights.vector(&name("attn_k_norm"), head_dim)?,
+                }),
+                _ => None,
+            };
             layers.push(Layer {
                 attention_norm: weights.vector(&name("attn_norm"), hidden)?,
                 query: weights.matrix(&name("attn_q"), query_width, hidden)?,
                 key: weights.matrix(&name("attn_k"), kv_width, hidden)?,
                 value: weights.matrix(&name("attn_v"), kv_width, hidden)?,
+                biases,
+                norms,
                 output: weights.matrix(&name("attn_output"), hidden, query_width)?,
                 feed_forward_norm: weights.vector(&name("ffn_norm"), hidden)?,
                 gate: weights.matrix(&name("ffn_gate"), feed_forward, hidden)?,
@@ -57,7 +92,7 @@ impl Llama {
         let norm = weights.vector("output_norm.weight", hidden)?;
         let head = weights.head(shape, &embedding)?;
         // GGUF's spelling of Llama 3's rotary scaling: what each frequency is divided by.
-        let divisors = match weights.has("rope_freqs.weight") {
+        let divisors = match kind == Kind::Llama && weights.has("rope_freqs.weight") {
             true => Some(weights.positive_vector("rope_freqs.weight", head_dim / 2)?),
             false => None,
         };
@@ -87,10 +122,11 @@ impl Llama {
         }
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             input.load_normed(kernels, &x, &layer.attention_norm, rms_epsilon, rows);
+            let biases = layer.biases.as_ref();
             let mut products = [
-                Product::of(layer.query.matrix(), &mut queries),
-                Product::of(layer.key.matrix(), &mut keys),
-                Product::of(layer.value.matrix(), &mut values),
+                Product::of(layer.query.matrix(), &mut queries).with_bias(biases.map(|biases| &biases.query[..])),
+                Product::of(layer.key.matrix(), &mut keys).with_bias(biases.map(|biases| &biases.key[..])),
+                Product::of(layer.value.matrix(), &mut values).with_bias(biases.map(|biases| &biases.value[..])),
             ];
             kernels.products(&input, &mut products);
             let sites = [
@@ -99,6 +135,10 @@ impl Llama {
                 (Part::Value, &mut values[..], kv_width),
             ];
             batch.add_deltas(kernels, index, sites, &input);
+            if let Some(norms) = &layer.norms {
+                kernels.rms_norm(&mut queries, &norms.query, rms_epsilon);
+                kernels.rms_norm(&mut keys, &norms.key, rms_epsilon);
+            }
             kernels.rope(&mut queries, head_dim, &self.rope, &positions, style);
             kernels.rope(&mut keys, head_dim, &self.rope, &positions, style);
             batch.write(kv, index, &keys, &values, kv_width);

@@ -22,7 +22,7 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// How tensors are stored, largest share first.
     pub quants: Vec<QuantInfo>,
-    /// Bytes of all tensors.
+    /// Bytes of all tensors in memory, quantised ones as they are packed.
     pub weight_bytes: u64,
     /// The files, with their sizes.
     pub files: Vec<FileInfo>,

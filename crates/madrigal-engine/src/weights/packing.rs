@@ -44,6 +44,13 @@ impl Tiles {
     }
 }
 
+/// Bytes that the quantised ones among `matrices` take packed beyond those in the file.
+pub(crate) fn packing_bytes(matrices: &[Tensor]) -> u64 {
+    let stored = |tensor: &Tensor| tensor.kind.row_bytes(tensor.columns).map_or(0, |bytes| bytes * tensor.rows);
+    let quantised = matrices.iter().filter(|tensor| is_packed(tensor.kind));
+    quantised.map(|tensor| size(tensor).saturating_sub(stored(tensor)) as u64).sum()
+}
+
 /// Packs the quantised ones among `matrices` that are not packed yet, on so many threads.
 pub(crate) fn pack_all(matrices: &[Tensor], threads: usize) -> Result<(), PackingError> {
     // Two threads that start engines on one model at a time pack it once.
