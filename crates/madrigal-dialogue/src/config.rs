@@ -32,6 +32,9 @@ pub struct ConversationConfig {
     /// Number format of the KV cache (`f32`, `bf16`), where it is not the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv: Option<String>,
+    /// Bits that activations keep beside quantised weights (`8`, `14`), where that is not the model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<String>,
 }
 
 /// One agent.

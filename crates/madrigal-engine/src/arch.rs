@@ -9,11 +9,11 @@ mod llama;
 
 use std::sync::Arc;
 
-use madrigal_kernels::{AttentionRow, Kernels, KvLayer, RopeStyle, RopeTable};
+use madrigal_kernels::{AttentionRow, Kernels, KvLayer, KvPlace, Precision, RopeStyle, RopeTable};
 
 use crate::hyperparameters::Hyperparameters;
 use crate::voice::Voice;
-use crate::weights::{Weights, WeightsError};
+use crate::weights::{Tensor, Weights, WeightsError};
 
 /// One token to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) voices: Vec<Arc<Voice>>,
     /// Positions in a block.
     pub(crate) block_len: usize,
+    /// How finely activations are rounded where the weights allow the choice.
+    pub(crate) activations: Precision,
 }
 
 /// What comes out of a pass, for the rows that want it, in their order.
@@ -150,6 +152,11 @@ impl Architecture {
 }
 
 impl Batch<'_> {
+    /// How finely the input of these matrices is rounded.
+    fn beside<'a>(&self, matrices: impl IntoIterator<Item = &'a Tensor>) -> Precision {
+        self.activations.beside(matrices.into_iter().map(|matrix| matrix.kind))
+    }
+
     /// Every row's position.
     fn positions(&self) -> Vec<u32> {
         self.rows.iter().map(|row| row.position as u32).collect()
@@ -161,14 +168,16 @@ impl Batch<'_> {
         if layer < self.shared_layers { tables.below } else { tables.above }
     }
 
-    /// Stores every row's key and value, `[rows, width]` each, in its sequence's blocks of `layer`, if they are not there.
-    fn write(&self, kv: &mut KvLayer, layer: usize, keys: &[f32], values: &[f32], width: usize) {
+    /// Where the keys and values of the rows go in `layer`, those that are not there yet.
+    fn places(&self, layer: usize) -> Vec<KvPlace> {
         let tier = usize::from(layer >= self.shared_layers);
-        let rows = self.rows.iter().zip(keys.chunks_exact(width)).zip(values.chunks_exact(width));
-        for ((row, key), value) in rows.filter(|((row, _), _)| !row.stored[tier]) {
-            let block = self.blocks(row.sequence, layer)[row.position / self.block_len];
-            kv.write(block, row.position % self.block_len, key, value);
-        }
+        let rows = self.rows.iter().enumerate().filter(|(_, row)| !row.stored[tier]);
+        rows.map(|(index, row)| KvPlace {
+            row: index,
+            block: self.blocks(row.sequence, layer)[row.position / self.block_len],
+            slot: row.position % self.block_len,
+        })
+        .collect()
     }
 
     /// Every row with its query, `[rows, width]`: it attends to the positions up to its own, to the last `window` of them

@@ -20,7 +20,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use madrigal_kernels::{Isa, Kernels, KvShape, KvType};
+use madrigal_kernels::{Isa, Kernels, KvShape, KvType, Precision};
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
 pub use budget::MemoryBudget;
@@ -43,6 +43,9 @@ pub struct EngineOptions {
     pub isa: Option<Isa>,
     /// How keys and values are stored; `None` takes F32 for files of F32 and F16 alone, BF16 for all others.
     pub kv: Option<KvType>,
+    /// How finely activations are rounded beside quantised weights; `None` takes [`Model::default_activations`]. Types that
+    /// need 14 bits have them in any case.
+    pub activations: Option<Precision>,
     /// The most bytes that weights and KV blocks may take together.
     pub memory_limit: Option<u64>,
     /// A limit that this engine shares with others; `memory_limit` holds besides.
@@ -70,6 +73,7 @@ struct Shared {
     isa: Isa,
     threads: usize,
     kv: KvType,
+    activations: Precision,
     /// Made when the first constraint is built.
     spelling: OnceLock<Result<Arc<Spelling>, ConstraintError>>,
     commands: mpsc::Sender<Command>,
@@ -264,6 +268,7 @@ impl Engine {
         let kernels = Kernels::new(isa, threads)?;
 
         let kv = options.kv.unwrap_or(model.default_kv());
+        let activations = options.activations.unwrap_or(model.default_activations());
         let (kv_heads, head_dim) = (shape.kv_heads, shape.head_dim);
         let kv_shape = KvShape { kind: kv, kv_heads, head_dim, block_len: BLOCK_LEN };
         let own = options.memory_limit.map(|limit| Arc::new(MemoryBudget::new(limit)));
@@ -282,13 +287,13 @@ impl Engine {
 
         let (commands, received) = mpsc::channel();
         let (owned, state) = (Arc::clone(&model), State::default());
-        let worker = Worker { model: owned, kernels, cache, window, weights, commands: received, state };
+        let worker = Worker { model: owned, kernels, cache, window, activations, weights, commands: received, state };
         thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())
             .map_err(|source| EngineError::Thread { source })?;
         let spelling = OnceLock::new();
-        let shared = Shared { model, window, isa, threads, kv, spelling, commands };
+        let shared = Shared { model, window, isa, threads, kv, activations, spelling, commands };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -351,6 +356,12 @@ impl Engine {
     #[must_use]
     pub fn kv(&self) -> KvType {
         self.shared.kv
+    }
+
+    /// How finely activations are rounded beside weights that allow the choice; the results depend on it.
+    #[must_use]
+    pub fn activations(&self) -> Precision {
+        self.shared.activations
     }
 }
 
@@ -539,11 +550,13 @@ mod tests {
         let cache = KvCache::new(shape, model.hyperparameters().layers, 0, Reservation::default(), u64::MAX);
         let (commands, received) = mpsc::channel();
         let (owned, weights, state) = (Arc::clone(&model), Reservation::default(), State::default());
-        let worker = Worker { model: owned, kernels, cache, window: 512, weights, commands: received, state };
+        let activations = Precision::Bits14;
+        let worker =
+            Worker { model: owned, kernels, cache, window: 512, activations, weights, commands: received, state };
         thread::spawn(move || worker.run());
         let (isa, threads, kv) = (Isa::Portable, 2, KvType::F32);
         let spelling = OnceLock::new();
-        let shared = Shared { model, window: 512, isa, threads, kv, spelling, commands };
+        let shared = Shared { model, window: 512, isa, threads, kv, activations, spelling, commands };
         Engine { shared: Arc::new(shared) }
     }
 

@@ -21,7 +21,7 @@ pub use engine::{
     DEFAULT_PREFIX_CACHE, Engine, EngineError, EngineOptions, Finish, GenerateEvent, GenerateRequest, Generated,
     Generation, Listener, MemoryBudget, MemoryReport, Pooling, Positions, Sequence, SequenceId, Surprise, VoiceFrom,
 };
-pub use madrigal_kernels::{Half, Isa, Kernels, KvType};
+pub use madrigal_kernels::{Half, Isa, Kernels, KvType, Precision};
 pub use model::{Model, ModelInfo, OpenError};
 pub use sampling::{DrawKey, SamplerConfig, SamplerError};
 pub use voice::{Delta, LogitFilter, Lora, Part, Routed, Voice, VoiceError};

@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use madrigal_kernels::{
-    Activations, AttentionJob, AttentionRow, BlockType, Gate, Isa, Kernels, KvLayer, KvShape, KvType, Matrix, Product,
-    pack, packed_bytes,
+    Activations, AttentionJob, AttentionRow, BlockType, Gate, Isa, Kernels, KvLayer, KvPlace, KvShape, KvType, Matrix,
+    Precision, Product, pack, packed_bytes,
 };
 
 /// Any bytes are weights. Clear upper bits keep scales from being subnormal or infinite, which would cost time.
@@ -30,13 +30,22 @@ fn floats(len: usize) -> Vec<f32> {
 fn products(c: &mut Criterion) {
     let kernels = Kernels::new(Isa::detect(), 2).expect("kernels");
     let mut x = Activations::new();
-    for kind in [BlockType::Q4_K, BlockType::Q6_K, BlockType::Q8_0, BlockType::Q4_0, BlockType::F16, BlockType::F32] {
-        let mut group = c.benchmark_group(format!("products {kind}"));
+    let (eight, fourteen) = (Precision::Bits8, Precision::Bits14);
+    for (kind, precision) in [
+        (BlockType::Q4_K, eight),
+        (BlockType::Q4_K, fourteen),
+        (BlockType::Q6_K, eight),
+        (BlockType::Q4_0, eight),
+        (BlockType::Q8_0, fourteen),
+        (BlockType::F16, fourteen),
+        (BlockType::F32, fourteen),
+    ] {
+        let mut group = c.benchmark_group(format!("products {kind}, {precision:?}"));
         // Layers enough that the weights do not stay in the cache, as in a forward pass.
         for (rows, cols) in [(6144, 1024), (1024, 3072)] {
             let layers: Vec<Vec<u8>> = (0..16).map(|_| packed(kind, rows, cols)).collect();
             for batch in [1, 8, 128] {
-                x.load(&kernels, &floats(batch * cols), batch, cols);
+                x.load(&kernels, precision, &floats(batch * cols), batch, cols);
                 let mut out = vec![0.0; batch * rows];
                 let mut turn = 0;
                 group.throughput(Throughput::Bytes(layers[0].len() as u64));
@@ -58,6 +67,10 @@ fn attention(c: &mut Criterion) {
     let kernels = Kernels::new(Isa::detect(), 2).expect("kernels");
     let (heads, kv_heads, head_dim, block_len) = (16, 8, 128, 32);
     let shape = KvShape { kind: KvType::Bf16, kv_heads, head_dim, block_len };
+    let places = |count: usize| -> Vec<KvPlace> {
+        let place = |row| KvPlace { row, block: (row / block_len) as u32, slot: row % block_len };
+        (0..count).map(place).collect()
+    };
     let mut group = c.benchmark_group("attention");
     let cases: [(&str, usize, &[usize]); 4] = [
         ("decode 1 row, 512 positions", 512, &[511]),
@@ -67,10 +80,8 @@ fn attention(c: &mut Criterion) {
     ];
     for (name, context, positions) in cases {
         let mut kv = KvLayer::new(shape, context / block_len);
-        let row = floats(kv_heads * head_dim);
-        for position in 0..context {
-            kv.write((position / block_len) as u32, position % block_len, &row, &row);
-        }
+        let x = floats(context * kv_heads * head_dim);
+        kernels.write_kv(&mut kv, &places(context), &x, &x);
         let blocks: Vec<u32> = (0..(context / block_len) as u32).collect();
         let q = floats(positions.len() * heads * head_dim);
         let rows: Vec<_> = positions
@@ -83,14 +94,8 @@ fn attention(c: &mut Criterion) {
         group.bench_function(name, |b| b.iter(|| kernels.attention(&job, black_box(&mut out))));
     }
     let mut kv = KvLayer::new(shape, 4);
-    let row = floats(kv_heads * head_dim);
-    group.bench_function("write 128 rows", |b| {
-        b.iter(|| {
-            for position in 0..128 {
-                kv.write((position / block_len) as u32, position % block_len, black_box(&row), &row);
-            }
-        });
-    });
+    let (x, places) = (floats(128 * kv_heads * head_dim), places(128));
+    group.bench_function("write 128 rows", |b| b.iter(|| kernels.write_kv(&mut kv, &places, black_box(&x), &x)));
     group.finish();
 }
 
@@ -99,11 +104,11 @@ fn inputs(c: &mut Criterion) {
     let mut activations = Activations::new();
     let (x, weight) = (floats(8 * 1024), floats(1024));
     c.bench_function("load_normed 8x1024", |b| {
-        b.iter(|| activations.load_normed(&kernels, black_box(&x), &weight, 1e-6, 8));
+        b.iter(|| activations.load_normed(&kernels, Precision::Bits8, black_box(&x), &weight, 1e-6, 8));
     });
     let (gate, up) = (floats(8 * 3072), floats(8 * 3072));
     c.bench_function("load_gated 8x3072", |b| {
-        b.iter(|| activations.load_gated(&kernels, Gate::Silu, black_box(&gate), &up, 8));
+        b.iter(|| activations.load_gated(&kernels, Precision::Bits8, Gate::Silu, black_box(&gate), &up, 8));
     });
 }
 

@@ -1,26 +1,75 @@
 //! The input rows of matrix products, as floats and as quantised blocks, and the steps that make them: norms and gates.
 //!
-//! Owns the rounding of activations to 14 bits. It is the same arithmetic on every instruction set, block by block, so a
-//! row's blocks do not depend on the rows around it.
+//! Owns the rounding of activations ([`Precision`]). It is the same arithmetic on every instruction set, block by block, so
+//! a row's blocks do not depend on the rows around it.
+
+use std::fmt;
+use std::str::FromStr;
 
 use crate::disjoint::Disjoint;
 use crate::norm::normalise;
 use crate::simd::{BLOCK, LANES, Op, Simd};
-use crate::{Gate, Kernels};
+use crate::{BlockType, Gate, Kernels};
 
-/// With 13 bits and a sign, rounding activations moves the log-probabilities of small models by less than bf16 keys and
-/// values do; with 8 bits in all, by more than 0.5. Two parts of 7 bits are products of bytes that neither saturate in
-/// 16 bits beside weights of up to 8 bits (AVX2) nor need an unsigned operand (NEON).
-const LARGEST: f32 = 8191.0;
+/// How finely activations are rounded before they meet quantised weights, in blocks of 32 with a scale each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// A byte each. Half the work of the other; only beside types whose codes have at most 7 bits
+    /// ([`BlockType::takes_8_bits`]), so that two products of bytes fit in 16 bits (AVX2).
+    Bits8,
+    /// Two parts of 7 bits, which fit beside codes of 8 bits too.
+    #[default]
+    Bits14,
+}
 
-/// 32 activations: `scale * (128 * high[i] + low[i])`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// A text that names no precision.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown number of bits `{0}`; use one of: 8, 14")]
+pub struct UnknownPrecision(String);
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Precision::Bits8 => "8",
+            Precision::Bits14 => "14",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPrecision> {
+        match name {
+            "8" => Ok(Precision::Bits8),
+            "14" => Ok(Precision::Bits14),
+            _ => Err(UnknownPrecision(name.to_owned())),
+        }
+    }
+}
+
+impl Precision {
+    /// This, or the finer one if one of the matrices that the activations are to meet needs it.
+    #[must_use]
+    pub fn beside(self, kinds: impl IntoIterator<Item = BlockType>) -> Precision {
+        if kinds.into_iter().all(BlockType::takes_8_bits) { self } else { Precision::Bits14 }
+    }
+
+    /// The largest rounded magnitude.
+    const fn largest(self) -> f32 {
+        match self {
+            Precision::Bits8 => 127.0,
+            Precision::Bits14 => 8191.0,
+        }
+    }
+}
+
+/// 32 activations: `scale * codes[0][i]`, or in two parts `scale * (128 * codes[0][i] + codes[1][i])`.
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(C, align(16))]
-pub(crate) struct Block {
-    /// In `-64..=64`.
-    pub(crate) high: [i8; BLOCK],
-    /// In `-64..=63`.
-    pub(crate) low: [i8; BLOCK],
+pub(crate) struct Block<const PARTS: usize> {
+    /// One part lies in `-127..=127`, two in `-64..=64` and `-64..=63`.
+    pub(crate) codes: [[i8; BLOCK]; PARTS],
     /// NaN or infinite if an activation was, so that bad values stay visible in the result.
     pub(crate) scale: f32,
     /// Minus the sum of all rounded activations.
@@ -29,17 +78,30 @@ pub(crate) struct Block {
     pub(crate) minus_halves: [f32; 2],
 }
 
+impl<const PARTS: usize> Block<PARTS> {
+    const ZERO: Self = Block { codes: [[0; BLOCK]; PARTS], scale: 0.0, minus_sum: 0.0, minus_halves: [0.0; 2] };
+}
+
 /// Rows of activations, in a buffer that is reused from call to call.
 #[derive(Debug, Clone, Default)]
 pub struct Activations {
+    precision: Precision,
     rows: usize,
     cols: usize,
     /// `[rows, stride]`; the padding is zero.
     values: Vec<f32>,
     /// `cols` rounded up to whole vectors.
     stride: usize,
-    /// `[rows, cols / 32]`; empty unless `cols` is a multiple of 32.
-    blocks: Vec<Block>,
+    /// `[rows, cols / 32]` of the precision in use; empty unless `cols` is a multiple of 32.
+    bytes: Vec<Block<1>>,
+    pairs: Vec<Block<2>>,
+}
+
+/// Rounded activations, `[rows, cols / 32]`.
+#[derive(Clone, Copy)]
+pub(crate) enum Rounded<'a> {
+    Bits8(&'a [Block<1>]),
+    Bits14(&'a [Block<2>]),
 }
 
 /// Where a row of activations comes from.
@@ -61,43 +123,58 @@ impl Activations {
     }
 
     /// Takes over `x`, `[rows, cols]`.
-    pub fn load(&mut self, kernels: &Kernels, x: &[f32], rows: usize, cols: usize) {
+    pub fn load(&mut self, kernels: &Kernels, precision: Precision, x: &[f32], rows: usize, cols: usize) {
         assert_eq!(Some(x.len()), rows.checked_mul(cols), "activations are not [{rows}, {cols}]");
-        self.fill(kernels, rows, cols, Source::Plain(x));
+        self.fill(kernels, precision, rows, cols, Source::Plain(x));
     }
 
     /// Takes over `x / sqrt(mean(x²) + eps) * weight`, row by row; `x` is `[rows, weight.len()]`.
-    pub fn load_normed(&mut self, kernels: &Kernels, x: &[f32], weight: &[f32], eps: f32, rows: usize) {
+    pub fn load_normed(
+        &mut self,
+        kernels: &Kernels,
+        precision: Precision,
+        x: &[f32],
+        weight: &[f32],
+        eps: f32,
+        rows: usize,
+    ) {
         let cols = weight.len();
         assert_eq!(Some(x.len()), rows.checked_mul(cols), "activations are not [{rows}, {cols}]");
-        self.fill(kernels, rows, cols, Source::Normed { x, weight, eps });
+        self.fill(kernels, precision, rows, cols, Source::Normed { x, weight, eps });
     }
 
     /// Takes over what `kind` makes of `gate` and `up`, `[rows, gate.len() / rows]` both.
-    pub fn load_gated(&mut self, kernels: &Kernels, kind: Gate, gate: &[f32], up: &[f32], rows: usize) {
+    pub fn load_gated(
+        &mut self,
+        kernels: &Kernels,
+        precision: Precision,
+        kind: Gate,
+        gate: &[f32],
+        up: &[f32],
+        rows: usize,
+    ) {
         let cols = gate.len().checked_div(rows).unwrap_or(0);
         assert_eq!(Some(gate.len()), rows.checked_mul(cols), "gates are not [{rows}, {cols}]");
         assert_eq!(gate.len(), up.len(), "gate of {} elements, up of {}", gate.len(), up.len());
-        self.fill(kernels, rows, cols, Source::Gated { kind, gate, up });
+        self.fill(kernels, precision, rows, cols, Source::Gated { kind, gate, up });
     }
 
-    fn fill(&mut self, kernels: &Kernels, rows: usize, cols: usize, source: Source<'_>) {
+    fn fill(&mut self, kernels: &Kernels, precision: Precision, rows: usize, cols: usize, source: Source<'_>) {
+        self.precision = precision;
         (self.rows, self.cols, self.stride) = (rows, cols, cols.next_multiple_of(LANES));
-        let per_row = if cols.is_multiple_of(BLOCK) { cols / BLOCK } else { 0 };
+        let shape = Shape { cols, stride: self.stride, blocks: cols / BLOCK * usize::from(cols.is_multiple_of(BLOCK)) };
         // Everything up to these lengths is written below.
         self.values.resize(rows * self.stride, 0.0);
-        self.blocks.resize(rows * per_row, Block::default());
-        // Elements a thread takes at a time: enough to be worth waking it.
-        const CHUNK: usize = 8192;
-        let chunk = (CHUNK / cols.max(1)).max(1);
-        let (values, blocks) = (&Disjoint::new(&mut self.values), &Disjoint::new(&mut self.blocks));
-        let (dispatch, stride) = (kernels.dispatch, self.stride);
-        kernels.pool.run(rows.div_ceil(chunk), &|_, unit| {
-            let first = unit * chunk;
-            let last = rows.min(first + chunk);
-            let (values, blocks) = part(values, blocks, first * stride..last * stride, first * per_row..last * per_row);
-            dispatch.run(Fill { source, first, cols, stride, values, blocks });
-        });
+        match precision {
+            Precision::Bits8 => {
+                self.bytes.resize(rows * shape.blocks, Block::ZERO);
+                fill(kernels, source, shape, &mut self.values, &mut self.bytes);
+            }
+            Precision::Bits14 => {
+                self.pairs.resize(rows * shape.blocks, Block::ZERO);
+                fill(kernels, source, shape, &mut self.values, &mut self.pairs);
+            }
+        }
     }
 
     /// Rows loaded.
@@ -123,53 +200,76 @@ impl Activations {
         &self.values[row * self.stride..][..self.stride]
     }
 
-    /// One row's blocks; only if `cols` is a multiple of 32.
-    pub(crate) fn blocks(&self, row: usize) -> &[Block] {
-        let blocks = self.cols / BLOCK;
-        &self.blocks[row * blocks..][..blocks]
+    /// How the blocks are rounded.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The blocks of all rows; only if `cols` is a multiple of 32.
+    pub(crate) fn rounded(&self) -> Rounded<'_> {
+        match self.precision {
+            Precision::Bits8 => Rounded::Bits8(&self.bytes),
+            Precision::Bits14 => Rounded::Bits14(&self.pairs),
+        }
     }
 }
 
+/// Sizes of a row.
+#[derive(Clone, Copy)]
+struct Shape {
+    cols: usize,
+    stride: usize,
+    blocks: usize,
+}
+
+/// Fills all rows.
 #[expect(unsafe_code, reason = "two buffers are cut at the same rows")]
-#[expect(clippy::mut_from_ref, reason = "units do not overlap")]
-fn part<'a>(
-    values: &'a Disjoint<'_, f32>,
-    blocks: &'a Disjoint<'_, Block>,
-    value_range: std::ops::Range<usize>,
-    block_range: std::ops::Range<usize>,
-) -> (&'a mut [f32], &'a mut [Block]) {
-    // SAFETY: units are handed out once each, and the rows of two units do not overlap.
-    unsafe { (values.slice(value_range), blocks.slice(block_range)) }
+fn fill<const PARTS: usize>(
+    kernels: &Kernels,
+    source: Source<'_>,
+    shape: Shape,
+    values: &mut [f32],
+    blocks: &mut [Block<PARTS>],
+) {
+    // Elements a thread takes at a time: enough to be worth waking it.
+    const CHUNK: usize = 8192;
+    let chunk = (CHUNK / shape.cols.max(1)).max(1);
+    let rows = values.len().checked_div(shape.stride).unwrap_or(0);
+    let (values, blocks) = (&Disjoint::new(values), &Disjoint::new(blocks));
+    let dispatch = kernels.dispatch;
+    kernels.pool.run(rows.div_ceil(chunk), &|_, unit| {
+        let (first, last) = (unit * chunk, rows.min((unit + 1) * chunk));
+        // SAFETY: units are handed out once each, and the rows of two units do not overlap.
+        let (values, blocks) = unsafe {
+            (
+                values.slice(first * shape.stride..last * shape.stride),
+                blocks.slice(first * shape.blocks..last * shape.blocks),
+            )
+        };
+        dispatch.run(Fill { source, first, shape, values, blocks });
+    });
 }
 
 /// Rows `first..` of a source.
-struct Fill<'a> {
+struct Fill<'a, const PARTS: usize> {
     source: Source<'a>,
     first: usize,
-    cols: usize,
-    stride: usize,
+    shape: Shape,
     values: &'a mut [f32],
-    blocks: &'a mut [Block],
+    blocks: &'a mut [Block<PARTS>],
 }
 
-impl Op for Fill<'_> {
+impl<const PARTS: usize> Op for Fill<'_, PARTS> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) {
-        let Fill { source, first, cols, stride, values, blocks } = self;
-        if cols == 0 {
-            return;
-        }
-        let per_row = if cols.is_multiple_of(BLOCK) { cols / BLOCK } else { 0 };
+        let Fill { source, first, shape: Shape { cols, stride, blocks: per_row }, values, blocks } = self;
         for (index, row) in values.chunks_exact_mut(stride).enumerate() {
             let from = (first + index) * cols..(first + index + 1) * cols;
             let (row, padding) = row.split_at_mut(cols);
             padding.fill(0.0);
             match source {
                 Source::Plain(x) => row.copy_from_slice(&x[from]),
-                Source::Normed { x, weight, eps } => {
-                    row.copy_from_slice(&x[from]);
-                    normalise(simd, row, weight, eps);
-                }
+                Source::Normed { x, weight, eps } => normalise(simd, &x[from], weight, eps, row),
                 Source::Gated { kind, gate, up } => {
                     row.copy_from_slice(&gate[from.clone()]);
                     kind.apply(row, &up[from]);
@@ -184,7 +284,8 @@ impl Op for Fill<'_> {
 }
 
 #[inline(always)]
-fn quantise(x: &[f32; BLOCK], block: &mut Block) {
+fn quantise<const PARTS: usize>(x: &[f32; BLOCK], block: &mut Block<PARTS>) {
+    let most = if PARTS == 1 { Precision::Bits8.largest() } else { Precision::Bits14.largest() };
     // As integers, magnitudes are ordered like the floats, with NaN above infinity.
     let mut largest = [0i32; LANES];
     for x in x.as_chunks::<LANES>().0 {
@@ -194,9 +295,9 @@ fn quantise(x: &[f32; BLOCK], block: &mut Block) {
     }
     let largest = largest.into_iter().fold(0, i32::max);
     let largest = f32::from_bits(largest as u32);
-    let scale = largest / LARGEST;
+    let scale = largest / most;
     // The reciprocal of a tiny scale overflows; such a block's values are below 1e-34.
-    let inverse = LARGEST / largest;
+    let inverse = most / largest;
     let inverse = if inverse.is_finite() && largest.is_finite() { inverse } else { 0.0 };
     // Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
@@ -205,10 +306,20 @@ fn quantise(x: &[f32; BLOCK], block: &mut Block) {
         let shifted = x * inverse + ROUND;
         *quant = i32::from(shifted.to_bits() as i16);
     }
-    for ((high, low), quant) in block.high.iter_mut().zip(&mut block.low).zip(quants) {
-        let upper = (quant + 64) >> 7;
-        *high = upper as i8;
-        *low = (quant - (upper << 7)) as i8;
+    let [high, rest @ ..] = &mut block.codes[..] else { return };
+    match rest {
+        [low] => {
+            for ((high, low), quant) in high.iter_mut().zip(low).zip(quants) {
+                let upper = (quant + 64) >> 7;
+                *high = upper as i8;
+                *low = (quant - (upper << 7)) as i8;
+            }
+        }
+        _ => {
+            for (code, quant) in high.iter_mut().zip(quants) {
+                *code = quant as i8;
+            }
+        }
     }
     let mut halves = [0i32; 2];
     for (half, quants) in halves.iter_mut().zip(quants.as_chunks::<16>().0) {
@@ -225,8 +336,9 @@ fn quantise(x: &[f32; BLOCK], block: &mut Block) {
 mod tests {
     use super::*;
 
-    fn quants(block: &Block) -> Vec<i32> {
-        block.high.iter().zip(&block.low).map(|(&high, &low)| 128 * i32::from(high) + i32::from(low)).collect()
+    fn quants(block: &Block<2>) -> Vec<i32> {
+        let [high, low] = block.codes;
+        high.iter().zip(low).map(|(&high, low)| 128 * i32::from(high) + i32::from(low)).collect()
     }
 
     #[test]
@@ -234,13 +346,13 @@ mod tests {
         let mut x = [0.0f32; BLOCK];
         x[..6].copy_from_slice(&[8191.0, -8190.5, 0.5, 1.5, -2.6, -8191.0]);
         x[20] = 64.0;
-        let mut block = Block::default();
+        let mut block = Block::<2>::ZERO;
         quantise(&x, &mut block);
         assert_eq!(block.scale, 1.0);
         assert_eq!(quants(&block)[..7], [8191, -8190, 0, 2, -3, -8191, 0]);
         assert_eq!((block.minus_sum, block.minus_halves), (8127.0, [8191.0, -64.0]));
-        assert!(block.high.iter().all(|high| (-64..=64).contains(high)));
-        assert!(block.low.iter().all(|low| (-64..=63).contains(low)));
+        assert!(block.codes[0].iter().all(|high| (-64..=64).contains(high)));
+        assert!(block.codes[1].iter().all(|low| (-64..=63).contains(low)));
 
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             x[7] = bad;
@@ -250,8 +362,22 @@ mod tests {
         }
 
         quantise(&[0.0; BLOCK], &mut block);
-        assert_eq!(block, Block::default());
+        assert_eq!(block, Block::ZERO);
         quantise(&[1e-45; BLOCK], &mut block);
         assert_eq!(quants(&block), [0; BLOCK]);
+    }
+
+    #[test]
+    fn a_byte_each() {
+        let mut x = [0.0f32; BLOCK];
+        x[..6].copy_from_slice(&[254.0, -253.0, 1.0, 3.0, -5.2, -254.0]);
+        x[20] = 128.0;
+        let mut block = Block::<1>::ZERO;
+        quantise(&x, &mut block);
+        assert_eq!((block.scale, &block.codes[0][..7]), (2.0, &[127, -126, 0, 2, -3, -127, 0][..]));
+        assert_eq!((block.minus_sum, block.minus_halves), (-2.0 * (64 - 127) as f32, [254.0, -128.0]));
+        x[7] = f32::NAN;
+        quantise(&x, &mut block);
+        assert!(!block.scale.is_finite());
     }
 }

@@ -95,6 +95,13 @@ impl BlockType {
         }
     }
 
+    /// Whether weights of this type can meet activations of 8 bits ([`crate::Precision::Bits8`]): their codes are below
+    /// 128. Dense types can, for they meet unrounded ones.
+    #[must_use]
+    pub const fn takes_8_bits(self) -> bool {
+        !matches!(self, BlockType::Q8_0 | BlockType::IQ4_NL | BlockType::IQ4_XS)
+    }
+
     /// The name that GGUF tools use.
     #[must_use]
     pub const fn name(self) -> &'static str {

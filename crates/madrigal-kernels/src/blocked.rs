@@ -4,229 +4,239 @@
 //! integers inside a span that shares a scale, then one fused step for the scale and one for the minimum. How many rows
 //! are computed together changes only what is kept in registers.
 //!
-//! The two things that are worth vectors, taking blocks apart ([`Expand`]) and multiplying ([`Strip`]), are compiled once
-//! for each instruction set; all around them is plain code.
+//! Few rows take the blocks of a panel apart in registers, from the first column to the last. Many rows would take them
+//! apart again and again, so some blocks at a time are put aside ([`Columns`]) and all rows pass over them.
 
+use crate::BlockType;
 use crate::activations::Block;
 use crate::product::Rows;
 use crate::simd::{BLOCK, Dispatch, LANES, Op, Simd};
-use crate::tiles::{Columns, Expand, GROUPS, Layout, PANEL};
-use crate::{Activations, BlockType};
+use crate::tiles::{Aside, Columns, Format, Layout, PANEL, Packed, Scales, Weights, WithFormat, with_format};
 
-/// Blocks that are taken apart at a time when many rows use them: they stay in the first-level cache.
+/// Blocks that are put aside at a time when many rows use them: they stay in the first-level cache.
 pub(crate) const STEP: usize = 8;
 
 /// Rows that are computed together: as many as there are registers for.
 const ROWS: usize = 4;
 
-/// Up to so many rows, blocks are taken apart one at a time: waiting for memory is what takes time, and this leaves the
-/// fewest gaps between reads.
-const SEVERAL: usize = 16;
+/// Up to so many rows, blocks are taken apart anew for every [`ROWS`] of them.
+const SEVERAL: usize = 32;
 
 /// Bytes ahead of those in use that are asked for beside few rows: far enough for memory to answer, near enough to stay in
-/// the first-level cache.
-const AHEAD: usize = 4608;
+/// the second-level cache. (Asked for into the first-level cache, half as many can be on their way.)
+const AHEAD: usize = 6144;
 
-/// One panel of a quantised matrix.
+/// The sums of one row with a panel's outputs.
+pub(crate) type Sums = [f32; PANEL];
+
+/// One panel of a quantised matrix, and what it meets.
 #[derive(Clone, Copy)]
-pub(crate) struct Panel<'a> {
+pub(crate) struct Panel<'a, const PARTS: usize> {
     pub(crate) kind: BlockType,
     pub(crate) layout: Layout,
     pub(crate) bytes: &'a [u8],
-    pub(crate) x: &'a Activations,
+    /// Activations, `[row, blocks]`.
+    pub(crate) x: &'a [Block<PARTS>],
+    /// Columns by 32.
+    pub(crate) blocks: usize,
+    /// Those of the activations' rows that take part.
     pub(crate) rows: Rows<'a>,
 }
 
-impl<'a> Panel<'a> {
-    /// Computes `sums`, `[row][output of the panel]`; `columns` is room to work in.
-    pub(crate) fn sums(self, dispatch: Dispatch, columns: &mut [Columns; STEP], sums: &mut [f32]) {
-        match (self.rows.len(), self.layout.span) {
-            (1, BLOCK) => dispatch.run(Few::<1, 1> { panel: self, columns: &mut columns[0], sums }),
-            (1, _) => dispatch.run(Few::<2, 1> { panel: self, columns: &mut columns[0], sums }),
-            (2, BLOCK) => dispatch.run(Few::<1, 2> { panel: self, columns: &mut columns[0], sums }),
-            (2, _) => dispatch.run(Few::<2, 2> { panel: self, columns: &mut columns[0], sums }),
-            (3..=ROWS, BLOCK) => dispatch.run(Few::<1, ROWS> { panel: self, columns: &mut columns[0], sums }),
-            (3..=ROWS, _) => dispatch.run(Few::<2, ROWS> { panel: self, columns: &mut columns[0], sums }),
-            (5..=SEVERAL, BLOCK) => dispatch.run(Several::<1> { panel: self, columns: &mut columns[0], sums }),
-            (5..=SEVERAL, _) => dispatch.run(Several::<2> { panel: self, columns: &mut columns[0], sums }),
-            _ => self.many(dispatch, columns, sums),
+impl<'a, const PARTS: usize> Panel<'a, PARTS> {
+    /// Computes the sums of all rows; `columns` is room to work in.
+    pub(crate) fn sums(self, dispatch: Dispatch, columns: &mut [Columns; STEP], sums: &mut [Sums]) {
+        if sums.len() > SEVERAL {
+            return match self.layout.span {
+                BLOCK => self.many::<1>(dispatch, columns, sums),
+                _ => self.many::<2>(dispatch, columns, sums),
+            };
         }
-    }
-
-    /// A block, ready to be taken apart.
-    #[inline(always)]
-    fn expand<'b>(&self, index: usize, columns: &'b mut Columns) -> Expand<'b>
-    where
-        'a: 'b,
-    {
-        let in_chunk = self.layout.cols / BLOCK;
-        let chunk = &self.bytes[index / in_chunk * self.layout.bytes..][..self.layout.bytes];
-        Expand { kind: self.kind, chunk, index: index % in_chunk, columns }
-    }
-
-    /// Bytes of a block, its share of what it has in common with others included.
-    #[inline(always)]
-    fn share(&self) -> usize {
-        self.layout.bytes * BLOCK / self.layout.cols
+        let panel = self;
+        let (whole, rest) = sums.as_chunks_mut::<ROWS>();
+        let mut first = 0;
+        for sums in whole {
+            dispatch.run(Few { panel, first, sums });
+            first += ROWS;
+        }
+        if let Some(sums) = rest.as_mut_array::<1>() {
+            dispatch.run(Few { panel, first, sums });
+        } else if let Some(sums) = rest.as_mut_array::<2>() {
+            dispatch.run(Few { panel, first, sums });
+        } else if let Some(sums) = rest.as_mut_array::<3>() {
+            dispatch.run(Few { panel, first, sums });
+        }
     }
 
     /// Any number of rows, [`ROWS`] at a time; blocks are taken apart once for all of them.
-    fn many(self, dispatch: Dispatch, columns: &mut [Columns; STEP], sums: &mut [f32]) {
-        let blocks = self.x.cols() / BLOCK;
-        let strips = sums.len().div_ceil(ROWS * PANEL);
-        sums.fill(0.0);
-        let mut first = 0;
-        while first < blocks {
-            let columns = &mut columns[..STEP.min(blocks - first)];
-            for (index, columns) in (first..).zip(&mut *columns) {
-                dispatch.run(self.expand(index, columns));
-            }
+    fn many<const SPANS: usize>(self, dispatch: Dispatch, columns: &mut [Columns; STEP], sums: &mut [Sums]) {
+        let panel = self;
+        let strips = sums.len().div_ceil(ROWS);
+        let share = panel.layout.bytes * BLOCK / panel.layout.cols;
+        sums.as_flattened_mut().fill(0.0);
+        let mut block = 0;
+        while block < panel.blocks {
+            let columns = &mut columns[..STEP.min(panel.blocks - block)];
+            dispatch.run(PutAside { panel, block, columns });
             // While these blocks are multiplied, the next ones are fetched, a part beside each block of each strip: asked
             // for all at once they would wait for each other, and the products for them.
-            let next = self.bytes.as_ptr().wrapping_add((first + columns.len()) * self.share());
-            let part = (columns.len() * self.share()).div_ceil(strips * columns.len());
-            for (strip, sums) in sums.chunks_mut(ROWS * PANEL).enumerate() {
-                let row = strip * ROWS;
-                let next = next.wrapping_add(strip * columns.len() * part);
-                match sums.len() / PANEL {
-                    1 => self.strip::<1>(dispatch, columns, (first, row), (next, part), sums),
-                    2 => self.strip::<2>(dispatch, columns, (first, row), (next, part), sums),
-                    3 => {
-                        let (two, one) = sums.split_at_mut(2 * PANEL);
-                        self.strip::<2>(dispatch, columns, (first, row), (next, part), two);
-                        self.strip::<1>(dispatch, columns, (first, row + 2), (next, 0), one);
-                    }
-                    _ => self.strip::<ROWS>(dispatch, columns, (first, row), (next, part), sums),
-                }
+            let part = (columns.len() * share).div_ceil(strips * columns.len());
+            let mut next = panel.bytes.as_ptr().wrapping_add((block + columns.len()) * share);
+            let (whole, rest) = sums.as_chunks_mut::<ROWS>();
+            let mut row = 0;
+            for sums in whole {
+                dispatch.run(Strip::<PARTS, SPANS, ROWS> { panel, columns, block, row, next, part, sums });
+                next = next.wrapping_add(columns.len() * part);
+                row += ROWS;
             }
-            first += columns.len();
+            if let Some(sums) = rest.as_mut_array::<1>() {
+                dispatch.run(Strip::<PARTS, SPANS, 1> { panel, columns, block, row, next, part, sums });
+            } else if let Some(sums) = rest.as_mut_array::<2>() {
+                dispatch.run(Strip::<PARTS, SPANS, 2> { panel, columns, block, row, next, part, sums });
+            } else if let Some(sums) = rest.as_mut_array::<3>() {
+                dispatch.run(Strip::<PARTS, SPANS, 3> { panel, columns, block, row, next, part, sums });
+            }
+            block += columns.len();
         }
     }
 
-    /// Rows `row..row + M` beside the blocks from `first` on; beside each, `part` bytes from `next` on are asked for.
-    fn strip<const M: usize>(
-        &self,
-        dispatch: Dispatch,
-        columns: &[Columns],
-        (first, row): (usize, usize),
-        (next, part): (*const u8, usize),
-        sums: &mut [f32],
-    ) {
+    /// The activations of rows `first..first + M` in some of their blocks.
+    #[inline(always)]
+    fn inputs<const M: usize>(&self, first: usize, from: usize, count: usize) -> [&'a [Block<PARTS>]; M] {
         let mut inputs = [&[][..]; M];
         for (m, input) in inputs.iter_mut().enumerate() {
-            *input = &self.x.blocks(self.rows.get(row + m))[first..first + columns.len()];
+            *input = &self.x[self.rows.get(first + m) * self.blocks + from..][..count];
         }
-        if self.layout.span == BLOCK {
-            dispatch.run(Strip::<1, M> { columns, inputs, next, part, sums });
-        } else {
-            dispatch.run(Strip::<2, M> { columns, inputs, next, part, sums });
-        }
+        inputs
     }
 }
 
-/// Up to `M` rows, from the first column to the last.
-struct Few<'a, const SPANS: usize, const M: usize> {
-    panel: Panel<'a>,
-    columns: &'a mut Columns,
-    sums: &'a mut [f32],
+/// Rows `first..first + M`, from the first column to the last.
+struct Few<'a, const PARTS: usize, const M: usize> {
+    panel: Panel<'a, PARTS>,
+    first: usize,
+    sums: &'a mut [Sums; M],
 }
 
-impl<const SPANS: usize, const M: usize> Op for Few<'_, SPANS, M> {
+impl<const PARTS: usize, const M: usize> Op for Few<'_, PARTS, M> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) {
-        let Few { panel, columns, sums } = self;
-        let blocks = panel.x.cols() / BLOCK;
-        // Past the last row, the last one once more: its sums are not stored.
-        let mut inputs = [&[][..]; M];
-        for (m, input) in inputs.iter_mut().enumerate() {
-            *input = &panel.x.blocks(panel.rows.get(m.min(panel.rows.len() - 1)))[..blocks];
+        struct Of<'a, S, const PARTS: usize, const M: usize>(S, Few<'a, PARTS, M>);
+        impl<S: Simd, const PARTS: usize, const M: usize> WithFormat for Of<'_, S, PARTS, M> {
+            type Output = ();
+            #[inline(always)]
+            fn with<F: Format>(self) {
+                self.1.sums::<S, F>(self.0);
+            }
         }
-        let share = panel.share();
+        with_format(self.panel.kind, Of(simd, self));
+    }
+}
+
+impl<const PARTS: usize, const M: usize> Few<'_, PARTS, M> {
+    #[inline(always)]
+    fn sums<S: Simd, F: Format>(self, simd: S) {
+        let Few { panel, first, sums } = self;
+        let inputs = panel.inputs::<M>(first, 0, panel.blocks);
         let mut acc = [[simd.splat(0.0); 2]; M];
-        for index in 0..blocks {
-            prefetch(simd, panel.bytes.as_ptr().wrapping_add(index * share + AHEAD), share);
-            panel.expand(index, columns).call(simd);
-            let mut x = [&inputs[0][index]; M];
-            for (x, input) in x.iter_mut().zip(&inputs) {
-                *x = &input[index];
+        let (chunk_bytes, in_chunk) = (F::LAYOUT.bytes, F::LAYOUT.cols / BLOCK);
+        let share = chunk_bytes / in_chunk;
+        for (index, chunk) in panel.bytes.chunks_exact(chunk_bytes).enumerate() {
+            for block in 0..in_chunk {
+                // Later rows find the panel in the cache.
+                if first == 0 {
+                    prefetch(simd, chunk.as_ptr().wrapping_add(block * share + AHEAD), share);
+                }
+                let x = beside(&inputs, index * in_chunk + block);
+                accumulate(simd, Packed::<F>::new(chunk, block), x, &mut acc);
             }
-            accumulate::<S, SPANS, M>(simd, columns, x, &mut acc);
         }
-        for (acc, sums) in acc.as_flattened().iter().zip(sums.as_chunks_mut::<LANES>().0) {
-            simd.store(*acc, sums);
-        }
+        store(simd, acc, sums);
     }
 }
 
-/// Up to [`SEVERAL`] rows, from the first column to the last; the sums of a block are put aside for the next.
-struct Several<'a, const SPANS: usize> {
-    panel: Panel<'a>,
-    columns: &'a mut Columns,
-    sums: &'a mut [f32],
+/// Takes blocks from `block` on apart.
+struct PutAside<'a, const PARTS: usize> {
+    panel: Panel<'a, PARTS>,
+    block: usize,
+    columns: &'a mut [Columns],
 }
 
-impl<const SPANS: usize> Op for Several<'_, SPANS> {
+impl<const PARTS: usize> Op for PutAside<'_, PARTS> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) {
-        let Several { panel, columns, sums } = self;
-        let blocks = panel.x.cols() / BLOCK;
-        let mut inputs = [&[][..]; SEVERAL];
-        for (row, input) in inputs.iter_mut().enumerate() {
-            *input = &panel.x.blocks(panel.rows.get(row.min(panel.rows.len() - 1)))[..blocks];
-        }
-        let strips = panel.rows.len().div_ceil(ROWS);
-        let inputs = &inputs.as_chunks::<ROWS>().0[..strips];
-        let mut acc = [[[simd.splat(0.0); 2]; ROWS]; SEVERAL / ROWS];
-        let share = panel.share();
-        let part = share.div_ceil(strips);
-        for index in 0..blocks {
-            let next = panel.bytes.as_ptr().wrapping_add(index * share + AHEAD);
-            panel.expand(index, columns).call(simd);
-            for (strip, (inputs, acc)) in inputs.iter().zip(&mut acc).enumerate() {
-                prefetch(simd, next.wrapping_add(strip * part), part);
-                let mut x = [&inputs[0][index]; ROWS];
-                for (x, input) in x.iter_mut().zip(inputs) {
-                    *x = &input[index];
+        struct Of<'a, S, const PARTS: usize>(S, PutAside<'a, PARTS>);
+        impl<S: Simd, const PARTS: usize> WithFormat for Of<'_, S, PARTS> {
+            type Output = ();
+            #[inline(always)]
+            fn with<F: Format>(self) {
+                let (simd, PutAside { panel, block, columns }) = (self.0, self.1);
+                let in_chunk = F::LAYOUT.cols / BLOCK;
+                for (block, columns) in (block..).zip(columns) {
+                    let chunk = &panel.bytes[block / in_chunk * F::LAYOUT.bytes..][..F::LAYOUT.bytes];
+                    columns.put_aside(simd, Packed::<F>::new(chunk, block % in_chunk));
                 }
-                accumulate::<S, SPANS, ROWS>(simd, columns, x, acc);
             }
         }
-        let acc = acc.as_flattened().as_flattened();
-        for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<LANES>().0) {
-            simd.store(*acc, sums);
-        }
+        with_format(self.panel.kind, Of(simd, self));
     }
 }
 
-/// `M` rows beside some blocks, with `SPANS` scales for each 32 columns.
-struct Strip<'a, const SPANS: usize, const M: usize> {
+/// Rows `row..row + M` beside the blocks from `block` on, which were put aside.
+struct Strip<'a, const PARTS: usize, const SPANS: usize, const M: usize> {
+    panel: Panel<'a, PARTS>,
     columns: &'a [Columns],
-    inputs: [&'a [Block]; M],
+    block: usize,
+    row: usize,
     /// What is asked for meanwhile: `part` bytes beside each block.
     next: *const u8,
     part: usize,
-    /// `[row][output of the panel]`, added to.
-    sums: &'a mut [f32],
+    /// Added to.
+    sums: &'a mut [Sums; M],
 }
 
-impl<const SPANS: usize, const M: usize> Op for Strip<'_, SPANS, M> {
+impl<const PARTS: usize, const SPANS: usize, const M: usize> Op for Strip<'_, PARTS, SPANS, M> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) {
-        let Strip { columns, inputs, next, part, sums } = self;
-        let sums = sums.as_chunks_mut::<LANES>().0;
+        let Strip { panel, columns, block, row, next, part, sums } = self;
+        let inputs = panel.inputs::<M>(row, block, columns.len());
         let mut acc = [[simd.splat(0.0); 2]; M];
-        for (acc, sums) in acc.as_flattened_mut().iter_mut().zip(&*sums) {
-            *acc = simd.load(sums);
+        for (acc, sums) in acc.iter_mut().zip(&*sums) {
+            let [first, second] = halves(sums);
+            *acc = [simd.load(first), simd.load(second)];
         }
         for (index, columns) in columns.iter().enumerate() {
             prefetch(simd, next.wrapping_add(index * part), part);
-            let mut x = [&inputs[0][index]; M];
-            for (x, input) in x.iter_mut().zip(&inputs) {
-                *x = &input[index];
-            }
-            accumulate::<S, SPANS, M>(simd, columns, x, &mut acc);
+            accumulate(simd, Aside::<SPANS>(columns), beside(&inputs, index), &mut acc);
         }
-        for (acc, sums) in acc.as_flattened().iter().zip(sums) {
+        store(simd, acc, sums);
+    }
+}
+
+/// One block of each row.
+#[inline(always)]
+fn beside<'a, const PARTS: usize, const M: usize>(
+    inputs: &[&'a [Block<PARTS>]; M],
+    index: usize,
+) -> [&'a Block<PARTS>; M] {
+    let mut x = [&inputs[0][index]; M];
+    for (x, input) in x.iter_mut().zip(inputs) {
+        *x = &input[index];
+    }
+    x
+}
+
+/// The outputs of a panel by half.
+#[inline(always)]
+fn halves(sums: &Sums) -> [&[f32; LANES]; 2] {
+    let halves = sums.as_chunks().0;
+    [&halves[0], &halves[1]]
+}
+
+#[inline(always)]
+fn store<S: Simd, const M: usize>(simd: S, acc: [[S::Floats; 2]; M], sums: &mut [Sums; M]) {
+    for (acc, sums) in acc.iter().zip(sums) {
+        for (acc, sums) in acc.iter().zip(sums.as_chunks_mut().0) {
             simd.store(*acc, sums);
         }
     }
@@ -244,36 +254,46 @@ fn prefetch<S: Simd>(simd: S, from: *const u8, bytes: usize) {
 
 /// Adds the products of 32 columns.
 #[inline(always)]
-fn accumulate<S: Simd, const SPANS: usize, const M: usize>(
+#[expect(clippy::needless_range_loop, reason = "sums are indexed in four dimensions")]
+fn accumulate<S: Simd, const PARTS: usize, const M: usize>(
     simd: S,
-    columns: &Columns,
-    x: [&Block; M],
+    weights: impl Weights<S>,
+    x: [&Block<PARTS>; M],
     acc: &mut [[S::Floats; 2]; M],
 ) {
-    let groups = GROUPS / SPANS;
-    for span in 0..SPANS {
-        let mut high = [[simd.no_ints(); 2]; M];
-        let mut low = [[simd.no_ints(); 2]; M];
-        for group in span * groups..(span + 1) * groups {
-            let codes = [simd.load_codes(&columns.codes[group][0]), simd.load_codes(&columns.codes[group][1])];
-            for m in 0..M {
-                let above = simd.four(&x[m].high.as_chunks::<4>().0[group]);
-                let below = simd.four(&x[m].low.as_chunks::<4>().0[group]);
-                for half in 0..2 {
-                    high[m][half] = simd.dot_four(high[m][half], codes[half], above);
-                    low[m][half] = simd.dot_four(low[m][half], codes[half], below);
+    let spans = weights.spans();
+    for span in 0..spans {
+        // Of the even and the odd groups: one row alone would wait for its own sums.
+        let mut sums = [[[[simd.no_ints(); 2]; M]; PARTS]; 2];
+        for pair in span * 4 / spans..(span + 1) * 4 / spans {
+            let codes = weights.codes(simd, pair);
+            for group in 0..2 {
+                let sums = &mut sums[if M == 1 { group } else { 0 }];
+                for m in 0..M {
+                    for part in 0..PARTS {
+                        let four = simd.four(&x[m].codes[part].as_chunks::<4>().0[2 * pair + group]);
+                        for half in 0..2 {
+                            sums[part][m][half] = simd.dot_four(sums[part][m][half], codes[group][half], four);
+                        }
+                    }
                 }
             }
         }
+        let Scales { scale, min } = weights.scales(simd, span);
         for half in 0..2 {
-            let scale = simd.load(&columns.scales[span][half]);
-            let min = simd.load(&columns.mins[span][half]);
             for m in 0..M {
-                let minus_sum = if SPANS == 1 { x[m].minus_sum } else { x[m].minus_halves[span] };
-                let scale = simd.mul(scale, simd.splat(x[m].scale));
-                let sum = simd.join(high[m][half], low[m][half]);
-                acc[m][half] = simd.mul_add(sum, scale, acc[m][half]);
-                acc[m][half] = simd.mul_add(min, simd.splat(minus_sum), acc[m][half]);
+                let mut parts = [simd.no_ints(); PARTS];
+                for part in 0..PARTS {
+                    parts[part] = sums[0][part][m][half];
+                    if M == 1 {
+                        parts[part] = simd.add_ints(parts[part], sums[1][part][m][half]);
+                    }
+                }
+                let sum = if PARTS == 1 { parts[0] } else { simd.join(parts[0], parts[PARTS - 1]) };
+                let minus_sum = if spans == 1 { x[m].minus_sum } else { x[m].minus_halves[span] };
+                let scale = simd.mul(scale[half], simd.splat(x[m].scale));
+                acc[m][half] = simd.mul_add(simd.to_floats(sum), scale, acc[m][half]);
+                acc[m][half] = simd.mul_add(min[half], simd.splat(minus_sum), acc[m][half]);
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use crate::Isa;
 use crate::pool::Pool;
+use crate::product::Scratch;
 use crate::simd::Dispatch;
 
 /// An instruction set, a pool of threads and their scratch memory.
@@ -19,6 +20,8 @@ pub struct Kernels {
     pub(crate) pool: Pool,
     /// One for each thread; reused between calls.
     pub(crate) scratch: Box<[Mutex<Vec<f32>>]>,
+    /// The same, of the products.
+    pub(crate) product_scratch: Box<[Mutex<Scratch>]>,
     /// What threads compute for each other; reused between calls.
     pub(crate) partials: Mutex<Vec<f32>>,
 }
@@ -60,7 +63,8 @@ impl Kernels {
         let dispatch = Dispatch::new(isa).ok_or(KernelsError::IsaUnavailable { isa })?;
         let pool = Pool::new(threads).map_err(|source| KernelsError::Spawn { threads, source })?;
         let scratch = (0..threads).map(|_| Mutex::default()).collect();
-        Ok(Kernels { isa, dispatch, pool, scratch, partials: Mutex::default() })
+        let product_scratch = (0..threads).map(|_| Mutex::default()).collect();
+        Ok(Kernels { isa, dispatch, pool, scratch, product_scratch, partials: Mutex::default() })
     }
 
     /// The instruction set in use.

@@ -8,8 +8,10 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use crate::Kernels;
+use crate::disjoint::Disjoint;
 use crate::float16::f32_to_bf16;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Op, Simd};
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,7 +123,7 @@ impl KvShape {
 pub(crate) struct Line<E>(pub(crate) [E; SPAN]);
 
 /// How one number is stored.
-pub(crate) trait Element: Copy {
+pub(crate) trait Element: Copy + Send + Sync {
     const ZERO: Self;
 
     fn round(value: f32) -> Self;
@@ -266,16 +268,6 @@ impl KvLayer {
         each_store!(&mut self.store, lines => lines.shrink());
     }
 
-    /// Stores one position, rounded; `k` and `v` are `[kv_heads * head_dim]`.
-    pub fn write(&mut self, block: u32, slot: usize, k: &[f32], v: &[f32]) {
-        let KvShape { kv_heads, head_dim, block_len, .. } = self.shape;
-        let block = block as usize;
-        assert!(block < self.blocks, "KV block {block} of {}", self.blocks);
-        assert!(slot < block_len, "KV slot {slot} of {block_len}");
-        assert_eq!((k.len(), v.len()), (kv_heads * head_dim, kv_heads * head_dim), "one position of keys and values");
-        each_store!(&mut self.store, lines => lines.write(self.shape, block, slot, k, v));
-    }
-
     /// Copies block `from` over block `to`, for copy-on-write.
     pub fn copy_block(&mut self, from: u32, to: u32) {
         self.copy_slots(from, to, self.shape.block_len);
@@ -290,6 +282,84 @@ impl KvLayer {
     }
 }
 
+/// Where a position is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvPlace {
+    /// Which row of keys and values it is.
+    pub row: usize,
+    /// Its block.
+    pub block: u32,
+    /// Its place in the block.
+    pub slot: usize,
+}
+
+impl Kernels {
+    /// Stores positions, rounded; `k` and `v` are `[rows, kv_heads * head_dim]`. No place may stand twice in `places`.
+    pub fn write_kv(&self, layer: &mut KvLayer, places: &[KvPlace], k: &[f32], v: &[f32]) {
+        let (shape, blocks) = (layer.shape, layer.blocks);
+        let KvShape { kv_heads, head_dim, block_len, .. } = shape;
+        let width = kv_heads * head_dim;
+        for &KvPlace { row, block, slot } in places {
+            assert!((block as usize) < blocks, "KV block {block} of {blocks}");
+            assert!(slot < block_len, "KV slot {slot} of {block_len}");
+            assert!((row + 1) * width <= k.len().min(v.len()), "row {row} of keys and values");
+        }
+        // Few positions are not worth waking threads.
+        const FEW: usize = 8;
+        let heads_of_unit = if places.len() < FEW { kv_heads } else { 1 };
+        let dispatch = self.dispatch;
+        each_store!(&mut layer.store, lines => {
+            let (keys, values) = (&Disjoint::new(&mut lines.k), &Disjoint::new(&mut lines.v));
+            self.pool.run(kv_heads / heads_of_unit, &|_, unit| {
+                let heads = unit * heads_of_unit..(unit + 1) * heads_of_unit;
+                dispatch.run(Write { shape, heads, places, k, v, keys, values });
+            });
+        });
+    }
+}
+
+/// All places at some heads.
+struct Write<'a, E> {
+    shape: KvShape,
+    heads: Range<usize>,
+    places: &'a [KvPlace],
+    k: &'a [f32],
+    v: &'a [f32],
+    keys: &'a Disjoint<'a, Line<E>>,
+    values: &'a Disjoint<'a, Line<E>>,
+}
+
+impl<E: Element> Op for Write<'_, E> {
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "heads lie apart in every block")]
+    fn call<S: Simd>(self, _: S) {
+        let Write { shape, heads, places, k, v, keys, values } = self;
+        let (head_dim, width) = (shape.head_dim, shape.value_width());
+        for head in heads {
+            for &KvPlace { row, block, slot } in places {
+                let (span, slot) = (slot / SPAN, slot % SPAN);
+                let place = E::place(slot);
+                let own = (row * shape.kv_heads + head) * head_dim..(row * shape.kv_heads + head + 1) * head_dim;
+                // SAFETY: these are lines of one head, and only one unit has that head.
+                let lines = unsafe { keys.slice(shape.keys(block as usize, head, span)) };
+                for (lines, k) in lines.chunks_mut(SPAN).zip(k[own.clone()].chunks(SPAN)) {
+                    for (line, k) in lines.iter_mut().zip(rounded::<E>(k)) {
+                        line.0[place] = k;
+                    }
+                }
+                let first = shape.values(block as usize, head, span).start + slot * width;
+                // SAFETY: as above.
+                let lines = unsafe { values.slice(first..first + width) };
+                for (line, v) in lines.iter_mut().zip(v[own].chunks(SPAN)) {
+                    for (index, v) in rounded::<E>(v).into_iter().enumerate() {
+                        line.0[E::place(index)] = v;
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl<E: Element> Lines<E> {
     fn resize(&mut self, k: usize, v: usize) {
         self.k.resize(k, Line([E::ZERO; SPAN]));
@@ -299,26 +369,6 @@ impl<E: Element> Lines<E> {
     fn shrink(&mut self) {
         self.k.shrink_to_fit();
         self.v.shrink_to_fit();
-    }
-
-    fn write(&mut self, shape: KvShape, block: usize, slot: usize, k: &[f32], v: &[f32]) {
-        let (span, slot) = (slot / SPAN, slot % SPAN);
-        let (place, width) = (E::place(slot), shape.value_width());
-        let heads = k.chunks_exact(shape.head_dim).zip(v.chunks_exact(shape.head_dim));
-        for (head, (k, v)) in heads.enumerate() {
-            let lines = &mut self.k[shape.keys(block, head, span)];
-            for (lines, k) in lines.chunks_mut(SPAN).zip(k.chunks(SPAN)) {
-                for (line, k) in lines.iter_mut().zip(rounded::<E>(k)) {
-                    line.0[place] = k;
-                }
-            }
-            let lines = &mut self.v[shape.values(block, head, span)][slot * width..][..width];
-            for (line, v) in lines.iter_mut().zip(v.chunks(SPAN)) {
-                for (index, v) in rounded::<E>(v).into_iter().enumerate() {
-                    line.0[E::place(index)] = v;
-                }
-            }
-        }
     }
 
     fn copy(&mut self, shape: KvShape, from: usize, to: usize, slots: usize) {

@@ -35,14 +35,14 @@ mod row;
 mod simd;
 mod tiles;
 
-pub use activations::Activations;
+pub use activations::{Activations, Precision, UnknownPrecision};
 pub use attention::{AttentionJob, AttentionRow};
 pub use block::{BlockType, dequantize};
 pub use gate::Gate;
 pub use isa::{Isa, UnknownIsa};
 pub use kernels::{Kernels, KernelsError};
-pub use kv::{KvLayer, KvShape, KvType, UnknownKvType};
+pub use kv::{KvLayer, KvPlace, KvShape, KvType, UnknownKvType};
 pub use matrix::{Matrix, pack, packed_bytes};
 pub use product::Product;
-pub use rope::{RopeStyle, RopeTable};
+pub use rope::{Heads, RopeStyle, RopeTable, Rotation};
 pub use row::{Half, LowRank, RowKernels, RowSite};

@@ -88,7 +88,7 @@ fn multiply<S: Simd, const N: usize>(simd: S, rounds: usize, codes: &[[u8; 64]; 
     let mut total = 0.0;
     for i in 0..N {
         for j in 0..N {
-            total += simd.sum(simd.join(simd.no_ints(), sums[i][j]));
+            total += simd.sum(simd.to_floats(sums[i][j]));
         }
     }
     total

@@ -2,8 +2,8 @@
 //!
 //! Owns the shape checks. How tiles look is in `tiles`, what is computed with them in `product`.
 
-use crate::tiles::{self, PANEL};
-use crate::{BlockType, dequantize};
+use crate::tiles::{self, PANEL, UnpackRow};
+use crate::{BlockType, Kernels, dequantize};
 
 /// A matrix, borrowed; any alignment.
 #[derive(Debug, Clone, Copy)]
@@ -46,18 +46,33 @@ pub fn pack(kind: BlockType, rows: usize, cols: usize, from: &[u8], to: &mut [u8
     }
 }
 
-impl<'a> Matrix<'a> {
-    /// The exact values of one row, as an embedding table wants them.
-    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        assert_eq!(out.len(), self.cols, "row of {} elements into {}", self.cols, out.len());
-        assert!(row < self.rows, "row {row} of {}", self.rows);
-        self.check();
-        match tiles::layout(self.kind) {
-            None => dequantize(self.kind, self.dense_row(row), out),
-            Some(layout) => tiles::unpack_row(self.kind, layout, self.panel(row / PANEL), row % PANEL, out),
+impl Kernels {
+    /// The exact values of some rows, as an embedding table gives them: `[rows, cols]`.
+    pub fn embed(&self, table: &Matrix<'_>, rows: impl ExactSizeIterator<Item = usize>, out: &mut [f32]) {
+        let Matrix { kind, cols, .. } = *table;
+        table.check();
+        let rows: Vec<usize> = rows.collect();
+        assert_eq!(Some(out.len()), rows.len().checked_mul(cols), "{} rows of {cols} into {}", rows.len(), out.len());
+        assert!(rows.iter().all(|&row| row < table.rows), "a row past {}", table.rows);
+        if out.is_empty() {
+            return;
         }
+        let (dispatch, quantised) = (self.dispatch, tiles::layout(kind).is_some());
+        // Rows that a thread takes at a time: enough to be worth waking it.
+        const CHUNK: usize = 8;
+        self.pool.for_chunks(out, CHUNK * cols, |_, index, out| {
+            for (&row, out) in rows[index * CHUNK..].iter().zip(out.chunks_exact_mut(cols)) {
+                if quantised {
+                    dispatch.run(UnpackRow { kind, panel: table.panel(row / PANEL), row: row % PANEL, out });
+                } else {
+                    dequantize(kind, table.dense_row(row), out);
+                }
+            }
+        });
     }
+}
 
+impl<'a> Matrix<'a> {
     /// The bytes of one row of a dense matrix.
     pub(crate) fn dense_row(&self, row: usize) -> &'a [u8] {
         let bytes = self.kind.row_bytes(self.cols).unwrap_or(0);

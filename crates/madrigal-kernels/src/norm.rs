@@ -7,7 +7,7 @@ use crate::simd::{LANES, Op, Simd};
 const CHUNK: usize = 8192;
 
 impl Kernels {
-    /// `x = x / sqrt(mean(x²) + eps) * weight` for each row of `weight.len()` elements; for query and key heads.
+    /// `x = x / sqrt(mean(x²) + eps) * weight` for each row of `weight.len()` elements.
     pub fn rms_norm(&self, x: &mut [f32], weight: &[f32], eps: f32) {
         if x.is_empty() {
             return;
@@ -32,19 +32,34 @@ impl Op for RmsNorm<'_> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) {
         for row in self.x.chunks_exact_mut(self.weight.len()) {
-            normalise(simd, row, self.weight, self.eps);
+            normalise_in_place(simd, row, self.weight, self.eps);
         }
     }
 }
 
 /// Normalises one row.
 #[inline(always)]
-pub(crate) fn normalise<S: Simd>(simd: S, row: &mut [f32], weight: &[f32], eps: f32) {
-    let mean = sum_of_squares(simd, row) / row.len() as f32;
-    let inverse = 1.0 / (mean + eps).sqrt();
+pub(crate) fn normalise_in_place<S: Simd>(simd: S, row: &mut [f32], weight: &[f32], eps: f32) {
+    let inverse = inverse_of_mean(simd, row, eps);
     for (x, weight) in row.iter_mut().zip(weight) {
         *x = *x * inverse * weight;
     }
+}
+
+/// Writes one row, normalised.
+#[inline(always)]
+pub(crate) fn normalise<S: Simd>(simd: S, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let inverse = inverse_of_mean(simd, x, eps);
+    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+        *out = x * inverse * weight;
+    }
+}
+
+/// `1 / sqrt(mean(x²) + eps)`.
+#[inline(always)]
+fn inverse_of_mean<S: Simd>(simd: S, x: &[f32], eps: f32) -> f32 {
+    let mean = sum_of_squares(simd, x) / x.len() as f32;
+    1.0 / (mean + eps).sqrt()
 }
 
 #[inline(always)]

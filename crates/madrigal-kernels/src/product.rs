@@ -5,10 +5,12 @@
 
 use std::ops::Range;
 
+use crate::activations::Rounded;
+use crate::blocked::{self, Sums};
 use crate::disjoint::Disjoint;
-use crate::simd::Dispatch;
+use crate::simd::{BLOCK, Dispatch};
 use crate::tiles::{self, Columns, PANEL};
-use crate::{Activations, Kernels, Matrix, blocked, dense};
+use crate::{Activations, Kernels, Matrix, dense};
 
 /// One matrix to multiply activations with, and where the result goes.
 #[derive(Debug)]
@@ -48,6 +50,18 @@ impl<'a> Product<'a> {
     #[must_use]
     pub fn with_rows(self, rows: &'a [u32]) -> Product<'a> {
         Product { rows: Some(rows), ..self }
+    }
+}
+
+/// Room to work in, for one thread.
+pub(crate) struct Scratch {
+    sums: Vec<Sums>,
+    columns: [Columns; blocked::STEP],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { sums: Vec::new(), columns: [Columns::ZERO; blocked::STEP] }
     }
 }
 
@@ -92,14 +106,15 @@ impl Rows<'_> {
 impl Kernels {
     /// Computes all products with the same activations.
     ///
-    /// F32, F16 and BF16 weights multiply the float activations, quantised weights the activations rounded to 14 bits in
-    /// blocks of 32.
+    /// F32, F16 and BF16 weights multiply the float activations, quantised weights the rounded ones, which must be fine
+    /// enough for them ([`crate::Precision::beside`]).
     pub fn products(&self, x: &Activations, products: &mut [Product<'_>]) {
         let mut jobs = Vec::with_capacity(products.len());
         let mut end = 0;
         for Product { weights, bias, rows, add, out } in products {
             assert_eq!(weights.cols, x.cols(), "weights of {} columns, activations of {}", weights.cols, x.cols());
             weights.check();
+            assert_eq!(x.precision().beside([weights.kind]), x.precision(), "activations beside {}", weights.kind);
             assert!(bias.is_none_or(|bias| bias.len() == weights.rows), "bias of {} outputs", weights.rows);
             let rows = match rows {
                 None => Rows::All(x.rows()),
@@ -120,16 +135,15 @@ impl Kernels {
             let out = Disjoint::new(out);
             jobs.push(Job { weights: *weights, bias: *bias, rows, add: *add, out, step, end });
         }
-        let (dispatch, all_scratch, jobs) = (self.dispatch, &self.scratch, &jobs);
+        let (dispatch, all_scratch, jobs) = (self.dispatch, &self.product_scratch, &jobs);
         self.pool.run(end, &|lane, unit| {
             let index = jobs.partition_point(|job| job.end <= unit);
             let job = &jobs[index];
             let first = (unit - index.checked_sub(1).map_or(0, |before| jobs[before].end)) * job.step;
             // A panic elsewhere leaves nothing in the scratch memory that is read here.
             let mut scratch = all_scratch[lane].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let mut columns = [Columns::ZERO; blocked::STEP];
             for panel in first..(first + job.step).min(job.weights.rows.div_ceil(PANEL)) {
-                job.panel(dispatch, x, panel, &mut scratch, &mut columns);
+                job.panel(dispatch, x, panel, &mut scratch);
             }
         });
     }
@@ -137,27 +151,26 @@ impl Kernels {
 
 impl Job<'_> {
     /// Computes the outputs of one panel.
-    fn panel(
-        &self,
-        dispatch: Dispatch,
-        x: &Activations,
-        panel: usize,
-        scratch: &mut Vec<f32>,
-        columns: &mut [Columns; blocked::STEP],
-    ) {
+    fn panel(&self, dispatch: Dispatch, x: &Activations, panel: usize, scratch: &mut Scratch) {
         let Job { weights, rows, .. } = self;
         let outputs = panel * PANEL..weights.rows.min((panel + 1) * PANEL);
         let Some(layout) = tiles::layout(weights.kind) else {
             return dispatch.run(dense::Panel { weights, outputs, x, rows: *rows, sink: self });
         };
-        let sums = PANEL * rows.len();
-        if scratch.len() < sums {
-            scratch.resize(sums, 0.0);
+        if scratch.sums.len() < rows.len() {
+            scratch.sums.resize(rows.len(), [0.0; PANEL]);
         }
-        let sums = &mut scratch[..sums];
-        blocked::Panel { kind: weights.kind, layout, bytes: weights.panel(panel), x, rows: *rows }
-            .sums(dispatch, columns, sums);
-        for (index, sums) in sums.chunks_exact(PANEL).enumerate() {
+        let (columns, sums) = (&mut scratch.columns, &mut scratch.sums[..rows.len()]);
+        let (kind, bytes, blocks, rows) = (weights.kind, weights.panel(panel), x.cols() / BLOCK, *rows);
+        match x.rounded() {
+            Rounded::Bits8(x) => {
+                blocked::Panel { kind, layout, bytes, x, blocks, rows }.sums(dispatch, columns, sums);
+            }
+            Rounded::Bits14(x) => {
+                blocked::Panel { kind, layout, bytes, x, blocks, rows }.sums(dispatch, columns, sums);
+            }
+        }
+        for (index, sums) in sums.iter().enumerate() {
             self.write(index, outputs.clone(), sums);
         }
     }
@@ -169,11 +182,13 @@ impl Job<'_> {
         let start = index * self.weights.rows;
         // SAFETY: `outputs` lie in a panel of the calling unit; no other unit of this product has that panel.
         let out = unsafe { self.out.slice(start + outputs.start..start + outputs.end) };
-        // A whole panel has a length that is known here, and is copied without a call.
-        if let (Some(out), Some(sums), None, false) =
-            (out.as_mut_array::<PANEL>(), sums.as_array::<PANEL>(), self.bias, self.add)
-        {
-            *out = *sums;
+        // A whole panel has a length that is known here, and is written without a call or a loop.
+        if let (Some(out), Some(sums), None) = (out.as_mut_array::<PANEL>(), sums.as_array::<PANEL>(), self.bias) {
+            if self.add {
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+            } else {
+                *out = *sums;
+            }
             return;
         }
         match (self.bias, self.add) {

@@ -5,6 +5,9 @@
 use std::sync::OnceLock;
 
 use crate::Kernels;
+use crate::disjoint::Disjoint;
+use crate::norm::normalise_in_place;
+use crate::simd::{Op, Simd};
 
 /// Which two elements of a head form a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,31 +81,85 @@ impl RopeTable {
     }
 }
 
+/// Rows of query or key heads on their way to attention.
+#[derive(Debug)]
+pub struct Heads<'a> {
+    /// `[positions, heads · head_dim]`.
+    pub x: &'a mut [f32],
+    /// Normalises each head before it is rotated: `[head_dim]`, and what is added to the mean of squares.
+    pub norm: Option<(&'a [f32], f32)>,
+}
+
+/// How heads are rotated.
+#[derive(Debug, Clone, Copy)]
+pub struct Rotation<'a> {
+    /// Elements of a head. Those beyond [`RopeTable::rotated`] stay as they are.
+    pub head_dim: usize,
+    /// The angles.
+    pub table: &'a RopeTable,
+    /// The place of each row.
+    pub positions: &'a [u32],
+    /// Which elements form pairs.
+    pub style: RopeStyle,
+}
+
 impl Kernels {
-    /// Rotates every head of `x`, `[positions.len(), heads * head_dim]`, in place. Elements of a
-    /// head beyond [`RopeTable::rotated`] stay as they are.
-    pub fn rope(&self, x: &mut [f32], head_dim: usize, table: &RopeTable, positions: &[u32], style: RopeStyle) {
-        if positions.is_empty() || x.is_empty() {
-            assert!(x.is_empty(), "{} elements without positions", x.len());
-            return;
-        }
-        let row = x.len() / positions.len();
-        assert_eq!(row * positions.len(), x.len(), "{} elements in {} rows", x.len(), positions.len());
-        assert!(head_dim > 0 && row.is_multiple_of(head_dim), "row of {row} elements in heads of {head_dim}");
+    /// Normalises and rotates heads, in place.
+    pub fn rotate<const N: usize>(&self, heads: [Heads<'_>; N], rotation: Rotation<'_>) {
+        let Rotation { head_dim, table, positions, .. } = rotation;
         let rotated = table.rotated();
-        assert!(rotated <= head_dim, "rotating {rotated} elements of heads of {head_dim}");
-        let rows = 8192usize.div_ceil(row);
-        self.pool.for_chunks(x, rows * row, |_, index, x| {
-            for (x, &position) in x.chunks_exact_mut(row).zip(&positions[index * rows..]) {
-                let (cosines, sines) = table.at(position as usize);
-                for head in x.chunks_exact_mut(head_dim) {
-                    rotate(&mut head[..rotated], cosines, sines, style);
-                }
+        assert!(head_dim > 0 && rotated <= head_dim, "rotating {rotated} elements of heads of {head_dim}");
+        let rows = positions.len();
+        let heads = heads.map(|Heads { x, norm }| {
+            let width = x.len().checked_div(rows).unwrap_or(0);
+            assert_eq!(width * rows, x.len(), "{} elements in {rows} rows", x.len());
+            assert!(width.is_multiple_of(head_dim), "row of {width} elements in heads of {head_dim}");
+            assert!(norm.is_none_or(|(weight, _)| weight.len() == head_dim), "norm of heads of {head_dim}");
+            (Disjoint::new(x), width, norm)
+        });
+        // Elements a thread takes at a time, about: enough to be worth waking it.
+        const CHUNK: usize = 8192;
+        let width: usize = heads.iter().map(|(_, width, _)| width).sum();
+        let chunk = CHUNK.div_ceil(width.max(1));
+        let (dispatch, heads) = (self.dispatch, &heads);
+        self.pool.run(rows.div_ceil(chunk), &|_, unit| {
+            let rows = unit * chunk..rows.min((unit + 1) * chunk);
+            for (x, width, norm) in heads {
+                let positions = &positions[rows.clone()];
+                #[expect(unsafe_code, reason = "several buffers are cut at the same rows")]
+                // SAFETY: units are handed out once each, and the rows of two units do not overlap.
+                let x = unsafe { x.slice(rows.start * width..rows.end * width) };
+                dispatch.run(Rotate { x, width: *width, norm: *norm, rotation: Rotation { positions, ..rotation } });
             }
         });
     }
 }
 
+/// Some rows of one kind of heads.
+struct Rotate<'a> {
+    x: &'a mut [f32],
+    width: usize,
+    norm: Option<(&'a [f32], f32)>,
+    rotation: Rotation<'a>,
+}
+
+impl Op for Rotate<'_> {
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) {
+        let Rotate { x, width, norm, rotation: Rotation { head_dim, table, positions, style } } = self;
+        for (x, &position) in x.chunks_exact_mut(width.max(1)).zip(positions) {
+            let (cosines, sines) = table.at(position as usize);
+            for head in x.chunks_exact_mut(head_dim) {
+                if let Some((weight, eps)) = norm {
+                    normalise_in_place(simd, head, weight, eps);
+                }
+                rotate(&mut head[..table.rotated()], cosines, sines, style);
+            }
+        }
+    }
+}
+
+#[inline(always)]
 fn rotate(head: &mut [f32], cosines: &[f32], sines: &[f32], style: RopeStyle) {
     match style {
         RopeStyle::HalfSplit => {

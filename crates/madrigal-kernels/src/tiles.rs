@@ -1,9 +1,8 @@
 //! Quantised weights rearranged so that [`PANEL`] rows stand side by side: how each type is packed and taken apart.
 //!
 //! Owns the layouts. A panel is cut into *chunks* along its columns, each with the scales of all rows and then their
-//! quants. [`Format::expand`] turns 32 columns of a chunk into [`Columns`], bytes with a scale and a minimum, which is
-//! all that a product (`blocked`) sees: `weight = scale * code - min`. For types with a zero point that is
-//! `min = scale * zero`, exactly.
+//! quants. A format takes 32 columns of a chunk apart into bytes, with a scale and a minimum, which is all that a product
+//! (`blocked`) sees: `weight = scale * code - min`. For types with a zero point that is `min = scale * zero`, exactly.
 //!
 //! Quants of 4 bits lie in pairs of *groups*: a group is 4 columns of 16 rows, the 64 bytes that one dot-product
 //! instruction takes; the low halves of 64 bytes are one group, the high halves the next.
@@ -13,8 +12,10 @@ mod k_quants;
 mod legacy;
 mod planes;
 
+use std::marker::PhantomData;
+
 use crate::BlockType;
-use crate::simd::{BLOCK, Dispatch, LANES, Op, Simd};
+use crate::simd::{BLOCK, LANES, Op, Simd};
 
 /// Rows of a panel: two vectors.
 pub(crate) const PANEL: usize = 2 * LANES;
@@ -25,21 +26,126 @@ pub(crate) const GROUPS: usize = BLOCK / 4;
 /// The bytes of 32 columns' codes of 4 bits.
 const NIBBLES: usize = BLOCK / 2 * PANEL;
 
-/// 32 columns of a panel, ready to be multiplied.
+/// What the codes of some columns are multiplied with, for the rows of a panel by half.
+pub(crate) struct Scales<S: Simd> {
+    pub(crate) scale: [S::Floats; 2],
+    pub(crate) min: [S::Floats; 2],
+}
+
+impl<S: Simd> Scales<S> {
+    /// Minima that are `zero` times the scales.
+    #[inline(always)]
+    fn with_zero(simd: S, scale: [S::Floats; 2], zero: f32) -> Self {
+        let zero = simd.splat(zero);
+        Scales { scale, min: [simd.mul(scale[0], zero), simd.mul(scale[1], zero)] }
+    }
+}
+
+/// Two groups, `[group][half of the rows]`.
+pub(crate) type Pair<S> = [[<S as Simd>::Codes; 2]; 2];
+
+/// 32 columns of a panel, wherever they come from.
+pub(crate) trait Weights<S: Simd>: Copy {
+    /// How many scales a row has for them: 1 or 2.
+    fn spans(self) -> usize;
+    /// Of the groups `2 * pair` and `2 * pair + 1`.
+    fn codes(self, simd: S, pair: usize) -> Pair<S>;
+    /// Of all columns, or where the type has a scale for every 16, of the half of them that `span` counts.
+    fn scales(self, simd: S, span: usize) -> Scales<S>;
+}
+
+/// 32 columns as they are packed.
+#[derive(Clone, Copy)]
+pub(crate) struct Packed<'a, F> {
+    chunk: &'a [u8],
+    /// Counts the blocks of the chunk.
+    block: usize,
+    format: PhantomData<F>,
+}
+
+impl<'a, F: Format> Packed<'a, F> {
+    /// Columns `32 * block..` of a chunk.
+    #[inline(always)]
+    pub(crate) fn new(chunk: &'a [u8], block: usize) -> Self {
+        Packed { chunk, block, format: PhantomData }
+    }
+}
+
+impl<F: Format, S: Simd> Weights<S> for Packed<'_, F> {
+    #[inline(always)]
+    fn spans(self) -> usize {
+        BLOCK / F::LAYOUT.span
+    }
+
+    #[inline(always)]
+    fn codes(self, simd: S, pair: usize) -> Pair<S> {
+        F::codes(simd, self.chunk, self.block, pair)
+    }
+
+    #[inline(always)]
+    fn scales(self, simd: S, span: usize) -> Scales<S> {
+        F::scales(simd, self.chunk, self.block, span)
+    }
+}
+
+/// 32 columns that were taken apart and put aside.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Columns {
     /// `[group][half of the rows][row * 4 + column of the group]`.
-    pub(crate) codes: [[[u8; 64]; 2]; GROUPS],
+    codes: [[[u8; 64]; 2]; GROUPS],
     /// `[span][half of the rows][row]`; one span for 32 columns, or two of 16 ([`Layout::span`]).
-    pub(crate) scales: [[[f32; LANES]; 2]; 2],
+    scales: [[[f32; LANES]; 2]; 2],
     /// As `scales`.
-    pub(crate) mins: [[[f32; LANES]; 2]; 2],
+    mins: [[[f32; LANES]; 2]; 2],
 }
 
 impl Columns {
     pub(crate) const ZERO: Columns =
         Columns { codes: [[[0; 64]; 2]; GROUPS], scales: [[[0.0; LANES]; 2]; 2], mins: [[[0.0; LANES]; 2]; 2] };
+
+    /// Takes columns apart.
+    #[inline(always)]
+    pub(crate) fn put_aside<S: Simd>(&mut self, simd: S, weights: impl Weights<S>) {
+        for (pair, to) in self.codes.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            for (to, codes) in to.as_flattened_mut().iter_mut().zip(weights.codes(simd, pair).as_flattened()) {
+                simd.store_codes(*codes, to);
+            }
+        }
+        for span in 0..weights.spans() {
+            let Scales { scale, min } = weights.scales(simd, span);
+            for half in 0..2 {
+                simd.store(scale[half], &mut self.scales[span][half]);
+                simd.store(min[half], &mut self.mins[span][half]);
+            }
+        }
+    }
+}
+
+/// Columns that were put aside, with so many scales.
+#[derive(Clone, Copy)]
+pub(crate) struct Aside<'a, const SPANS: usize>(pub(crate) &'a Columns);
+
+impl<S: Simd, const SPANS: usize> Weights<S> for Aside<'_, SPANS> {
+    #[inline(always)]
+    fn spans(self) -> usize {
+        SPANS
+    }
+
+    #[inline(always)]
+    fn codes(self, simd: S, pair: usize) -> Pair<S> {
+        let [first, second] = &self.0.codes.as_chunks::<2>().0[pair];
+        [
+            [simd.load_codes(&first[0]), simd.load_codes(&first[1])],
+            [simd.load_codes(&second[0]), simd.load_codes(&second[1])],
+        ]
+    }
+
+    #[inline(always)]
+    fn scales(self, simd: S, span: usize) -> Scales<S> {
+        let (scale, min) = (&self.0.scales[span], &self.0.mins[span]);
+        Scales { scale: [simd.load(&scale[0]), simd.load(&scale[1])], min: [simd.load(&min[0]), simd.load(&min[1])] }
+    }
 }
 
 /// Sizes of a format.
@@ -54,14 +160,17 @@ pub(crate) struct Layout {
 }
 
 /// How one type is packed and taken apart.
-pub(crate) trait Format {
+pub(crate) trait Format: Copy {
     const LAYOUT: Layout;
 
     /// Writes the chunk of one source block from each row.
     fn pack(blocks: &[&[u8]; PANEL], chunk: &mut [u8]);
 
-    /// Takes 32 columns of a chunk apart; `index` counts them.
-    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns);
+    /// [`Weights::codes`] of 32 columns of a chunk; `block` counts them.
+    fn codes<S: Simd>(simd: S, chunk: &[u8], block: usize, pair: usize) -> Pair<S>;
+
+    /// [`Weights::scales`] of 32 columns of a chunk; `block` counts them.
+    fn scales<S: Simd>(simd: S, chunk: &[u8], block: usize, span: usize) -> Scales<S>;
 }
 
 /// Something to be done with the format of a type.
@@ -132,71 +241,72 @@ pub(crate) fn pack(kind: BlockType, rows: usize, cols: usize, from: &[u8], to: &
     with_format(kind, Pack { rows, row_bytes, block_bytes, from, to });
 }
 
-/// Takes 32 columns of a chunk apart, as [`Format::expand`] does.
-pub(crate) struct Expand<'a> {
+/// The exact values of one row of a panel.
+pub(crate) struct UnpackRow<'a> {
     pub(crate) kind: BlockType,
-    pub(crate) chunk: &'a [u8],
-    pub(crate) index: usize,
-    pub(crate) columns: &'a mut Columns,
+    pub(crate) panel: &'a [u8],
+    pub(crate) row: usize,
+    pub(crate) out: &'a mut [f32],
 }
 
-impl Op for Expand<'_> {
+impl Op for UnpackRow<'_> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) {
-        struct Of<'a, S>(S, Expand<'a>);
+        struct Of<'a, S>(S, UnpackRow<'a>);
         impl<S: Simd> WithFormat for Of<'_, S> {
             type Output = ();
             #[inline(always)]
             fn with<F: Format>(self) {
-                F::expand(self.0, self.1.chunk, self.1.index, self.1.columns);
+                self.1.unpack::<S, F>(self.0);
             }
         }
         with_format(self.kind, Of(simd, self));
     }
 }
 
-/// The exact values of one row of a panel.
-pub(crate) fn unpack_row(kind: BlockType, layout: Layout, panel: &[u8], row: usize, out: &mut [f32]) {
-    let (half, lane) = (row / LANES, row % LANES);
-    let blocks_in_chunk = layout.cols / BLOCK;
-    let mut columns = Columns::ZERO;
-    for (index, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-        let chunk = &panel[index / blocks_in_chunk * layout.bytes..][..layout.bytes];
-        let expand = Expand { kind, chunk, index: index % blocks_in_chunk, columns: &mut columns };
-        // Exact on every instruction set, so any will do.
-        Dispatch::PORTABLE.run(expand);
-        for (col, out) in out.iter_mut().enumerate() {
-            let span = col / layout.span;
-            let code = columns.codes[col / 4][half][lane * 4 + col % 4];
-            *out = columns.scales[span][half][lane] * f32::from(code) - columns.mins[span][half][lane];
+impl UnpackRow<'_> {
+    #[inline(always)]
+    fn unpack<S: Simd, F: Format>(self, simd: S) {
+        let (half, lane) = (self.row / LANES, self.row % LANES);
+        let in_chunk = F::LAYOUT.cols / BLOCK;
+        let (mut codes, mut scales, mut mins) = ([0; 64], [0.0; LANES], [0.0; LANES]);
+        for (block, out) in self.out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            let chunk = &self.panel[block / in_chunk * F::LAYOUT.bytes..][..F::LAYOUT.bytes];
+            let weights = Packed::<F>::new(chunk, block % in_chunk);
+            for (pair, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let Scales { scale, min } = weights.scales(simd, pair * 8 / F::LAYOUT.span);
+                simd.store(scale[half], &mut scales);
+                simd.store(min[half], &mut mins);
+                for (group, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                    simd.store_codes(weights.codes(simd, pair)[group][half], &mut codes);
+                    for (out, code) in out.iter_mut().zip(codes.as_chunks::<4>().0[lane]) {
+                        *out = scales[lane] * f32::from(code) - mins[lane];
+                    }
+                }
+            }
         }
     }
 }
 
-/// Sixteen f16 scales as floats.
+/// 32 scales of 16 bits as floats, by half.
 #[inline(always)]
-pub(crate) fn halves<S: Simd>(simd: S, bytes: &[u8], half: usize) -> S::Floats {
-    simd.load_f16(&bytes.as_chunks::<{ 2 * LANES }>().0[half])
+pub(crate) fn halves<S: Simd>(simd: S, bytes: &[u8]) -> [S::Floats; 2] {
+    let bytes = bytes.as_chunks::<{ 2 * LANES }>().0;
+    [simd.load_f16(&bytes[0]), simd.load_f16(&bytes[1])]
 }
 
-/// Sixteen unsigned bytes as floats.
+/// 32 factors, each times an unsigned byte.
 #[inline(always)]
-pub(crate) fn bytes<S: Simd>(simd: S, bytes: &[u8], half: usize) -> S::Floats {
-    let mut floats = [0.0; LANES];
-    for (float, byte) in floats.iter_mut().zip(bytes.as_chunks::<LANES>().0[half]) {
-        *float = f32::from(byte);
-    }
-    simd.load(&floats)
+pub(crate) fn times_bytes<S: Simd>(simd: S, factors: [S::Floats; 2], bytes: &[u8]) -> [S::Floats; 2] {
+    let bytes = bytes.as_chunks::<LANES>().0;
+    [simd.mul(factors[0], simd.load_u8(&bytes[0])), simd.mul(factors[1], simd.load_u8(&bytes[1]))]
 }
 
-/// Sixteen signed bytes as floats.
+/// 32 factors, each times a signed byte.
 #[inline(always)]
-pub(crate) fn signed_bytes<S: Simd>(simd: S, bytes: &[u8], half: usize) -> S::Floats {
-    let mut floats = [0.0; LANES];
-    for (float, byte) in floats.iter_mut().zip(bytes.as_chunks::<LANES>().0[half]) {
-        *float = f32::from(byte as i8);
-    }
-    simd.load(&floats)
+pub(crate) fn times_signed_bytes<S: Simd>(simd: S, factors: [S::Floats; 2], bytes: &[u8]) -> [S::Floats; 2] {
+    let bytes = bytes.as_chunks::<LANES>().0;
+    [simd.mul(factors[0], simd.load_i8(&bytes[0])), simd.mul(factors[1], simd.load_i8(&bytes[1]))]
 }
 
 /// Writes codes of a byte, `[row][32 columns]`, as 1,024 bytes `[group][half][64]`.
@@ -220,26 +330,13 @@ pub(crate) fn pack_nibbles(codes: &[[u8; BLOCK]; PANEL], out: &mut [u8]) {
     }
 }
 
-/// Takes 512 bytes of [`pack_nibbles`] apart.
+/// A pair of [`pack_nibbles`].
 #[inline(always)]
-pub(crate) fn expand_nibbles(from: &[u8], out: &mut Columns) {
-    let from = from.as_chunks::<64>().0;
-    for pair in 0..GROUPS / 2 {
-        for half in 0..2 {
-            let packed = &from[pair * 2 + half];
-            for (code, byte) in out.codes[2 * pair][half].iter_mut().zip(packed) {
-                *code = byte & 15;
-            }
-            for (code, byte) in out.codes[2 * pair + 1][half].iter_mut().zip(packed) {
-                *code = byte >> 4;
-            }
-        }
-    }
-}
-
-/// Stores a span's scales, and minima that are `zero` times as large.
-#[inline(always)]
-pub(crate) fn store_scales<S: Simd>(simd: S, scale: S::Floats, zero: f32, span: usize, half: usize, out: &mut Columns) {
-    simd.store(scale, &mut out.scales[span][half]);
-    simd.store(simd.mul(scale, simd.splat(zero)), &mut out.mins[span][half]);
+pub(crate) fn nibble_pair<S: Simd>(simd: S, from: &[u8], pair: usize) -> Pair<S> {
+    let [first, second] = &from.as_chunks::<64>().0.as_chunks::<2>().0[pair];
+    let packed = [simd.load_codes(first), simd.load_codes(second)];
+    [
+        [simd.field(packed[0], 0, 15), simd.field(packed[1], 0, 15)],
+        [simd.field(packed[0], 4, 15), simd.field(packed[1], 4, 15)],
+    ]
 }

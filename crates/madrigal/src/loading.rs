@@ -1,16 +1,19 @@
 //! Loading local models: one engine per set of weights, and the hashes that a run records.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use madrigal_agents::model_name::ModelName;
-use madrigal_engine::{Engine, EngineOptions, Isa, KvType, MemoryBudget, Model};
+use madrigal_engine::{Engine, EngineOptions, Isa, KvType, MemoryBudget, Model, Precision};
 use madrigal_journal::event::FileHash;
 
 use crate::failure::{Context, Failure, Result};
 use crate::hashes::Hashes;
 use crate::hub::{Cache, PulledModel, RepoName};
+use crate::output::neutral;
 use crate::surroundings;
 
 /// How local models are run.
@@ -21,6 +24,7 @@ pub(crate) struct LocalOptions {
     pub(crate) context: Option<usize>,
     pub(crate) isa: Option<Isa>,
     pub(crate) kv: Option<KvType>,
+    pub(crate) activations: Option<Precision>,
 }
 
 impl LocalOptions {
@@ -30,11 +34,20 @@ impl LocalOptions {
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             isa: self.isa,
             kv: self.kv,
+            activations: self.activations,
             memory_limit: self.memory_limit,
             context: self.context,
             ..EngineOptions::default()
         }
     }
+}
+
+/// A flag's value, with an error of one line.
+pub(crate) fn parsed<T: FromStr<Err: Display>>(flag: &str, value: Option<&str>) -> Result<Option<T>> {
+    let parse = |text: &str| {
+        text.parse().map_err(|error| Failure::usage(format_args!("read --{flag} {}: {error}", neutral(text))))
+    };
+    value.map(parse).transpose()
 }
 
 /// The models that are loaded, each once.

@@ -96,6 +96,7 @@ pub(crate) fn resolve(
         context: settings.context,
         surprise: settings.surprise.unwrap_or(false),
         kv: settings.kv.clone(),
+        activations: settings.activations.clone(),
     };
     Ok((config, addresses))
 }

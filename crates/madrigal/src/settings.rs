@@ -97,6 +97,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FORMAT", env = "MADRIGAL_KV")]
     pub(crate) kv: Option<String>,
 
+    /// Bits that activations keep beside quantised weights: 8 or 14 [default: 8 for models at least 1,024 wide, else 14]
+    #[arg(long, value_name = "BITS", env = "MADRIGAL_ACTIVATIONS")]
+    pub(crate) activations: Option<String>,
+
     /// Threads for local models [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N", env = "MADRIGAL_THREADS")]
     pub(crate) threads: Option<usize>,
@@ -285,6 +289,7 @@ impl Settings {
             max_tokens: self.max_tokens.or(file.max_tokens),
             context: self.context.or(file.context),
             kv: self.kv.or(file.kv),
+            activations: self.activations.or(file.activations),
             threads: self.threads.or(file.threads),
             memory_limit: self.memory_limit.or(file.memory_limit),
             isa: self.isa.or(file.isa),
@@ -350,7 +355,7 @@ mod tests {
         let file = Settings::parse(
             "agents: [physicist, {persona: sceptic, model: 'ollama:m', top-k: 5}]\nmodel: doctor\nbase-url: http://h\n\
              seed-prompt: Why?\norder: [a, b]\nturns: 3\ntokens: 9\ntime: 5m\nmax-cost: 0.5\nseed: 7\ntemperature: 0.5\n\
-             top-k: 4\ntop-p: 0.9\nmin-p: 0.1\nmax-tokens: 20\ncontext: 512\nkv: f32\nthreads: 1\nmemory-limit: 2GiB\n\
+             top-k: 4\ntop-p: 0.9\nmin-p: 0.1\nmax-tokens: 20\ncontext: 512\nkv: f32\nactivations: 8\nthreads: 1\nmemory-limit: 2GiB\n\
              isa: portable\nno-listen: true\nsurprise: false\nno-stream: true\nshow-state: true\n\
              personas: [mine]\nout: there\nruns: here\njson: true\ndry-run: true\n",
         )

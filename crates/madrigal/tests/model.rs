@@ -120,11 +120,20 @@ fn running_flags_are_heeded() {
     assert_eq!(with(&["--kv", "f32"]), usual);
     assert_ne!(with(&["--kv", "bf16"]), usual, "rounded keys and values show");
     near(&with(&["--isa", "portable"])["logits"], &usual["logits"], 1e-4);
+    let quantised = testdata("parity/qwen3/model-q4_0.gguf");
+    let rounded = |flags: &[&str]| {
+        let args: Vec<&str> =
+            ["model", "logits", &quantised, "--ids", "343,375,477"].iter().chain(flags).copied().collect();
+        answer(&place, &args)
+    };
+    assert_eq!(rounded(&["--activations", "14"]), rounded(&[]));
+    assert_ne!(rounded(&["--activations", "8"]), rounded(&[]));
     for (flags, code, expected) in [
         (["--context", "2"], 1, "window of 2"),
         (["--memory-limit", "1kB"], 1, "memory limit"),
         (["--threads", "0"], 2, "--threads"),
         (["--kv", "f8"], 2, "--kv f8"),
+        (["--activations", "7"], 2, "--activations 7"),
         (["--isa", "mmx"], 2, "--isa mmx"),
     ] {
         refused(&place, &["model", "logits", &model, "--ids", "343,375,477", flags[0], flags[1]], code, expected);

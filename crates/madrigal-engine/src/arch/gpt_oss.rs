@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use madrigal_kernels::{Activations, AttentionJob, Gate, Kernels, KvLayer, Product, RopeTable};
+use madrigal_kernels::{Activations, AttentionJob, Gate, Heads, Kernels, KvLayer, Product, RopeTable, Rotation};
 
 use super::{Batch, Outputs, rope_table};
 use crate::hyperparameters::{Experts, Hyperparameters};
@@ -103,11 +103,11 @@ impl GptOss {
     pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Outputs {
         let Hyperparameters { vocabulary, hidden, heads, head_dim, feed_forward, rms_epsilon, .. } = self.shape;
         let Experts { count: experts, chosen, limit, alpha } = self.mixture;
-        let style = self.shape.rope.style;
         let scale = 1.0 / (head_dim as f32).sqrt();
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
         let rows = batch.rows.len();
         let positions = batch.positions();
+        let rotation = Rotation { head_dim, table: &self.rope, positions: &positions, style: self.shape.rope.style };
 
         let mut input = Activations::new(); // what the next matrices multiply
         let mut x = vec![0.0; rows * hidden]; // [rows, hidden], the residual stream
@@ -121,11 +121,10 @@ impl GptOss {
         let mut up = vec![0.0; routes * feed_forward]; // [routes, feed_forward]
         let mut down = vec![0.0; routes * hidden]; // [routes, hidden]
 
-        for (row, x) in batch.rows.iter().zip(x.chunks_exact_mut(hidden)) {
-            self.embedding.matrix().dequantize_row(row.token as usize, x);
-        }
+        kernels.embed(&self.embedding.matrix(), batch.rows.iter().map(|row| row.token as usize), &mut x);
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
-            input.load_normed(kernels, &x, &layer.attention_norm, rms_epsilon, rows);
+            let beside = batch.beside([&layer.query, &layer.key, &layer.value]);
+            input.load_normed(kernels, beside, &x, &layer.attention_norm, rms_epsilon, rows);
             let mut products = [
                 Product::of(layer.query.matrix(), &mut queries).with_bias(Some(&layer.query_bias)),
                 Product::of(layer.key.matrix(), &mut keys).with_bias(Some(&layer.key_bias)),
@@ -138,21 +137,22 @@ impl GptOss {
                 (Part::Value, &mut values[..], kv_width),
             ];
             batch.add_deltas(kernels, index, sites, &input);
-            kernels.rope(&mut queries, head_dim, &self.rope, &positions, style);
-            kernels.rope(&mut keys, head_dim, &self.rope, &positions, style);
-            batch.write(kv, index, &keys, &values, kv_width);
+            kernels.rotate([&mut queries, &mut keys].map(|x| Heads { x, norm: None }), rotation);
+            kernels.write_kv(kv, &batch.places(index), &keys, &values);
 
             let attending = batch.attending(&queries, query_width, index, self.shape.window_of(index));
             let job = AttentionJob { kv, rows: &attending, heads, scale, sinks: Some(&layer.sinks) };
             kernels.attention(&job, &mut attended);
-            input.load(kernels, &attended, rows, query_width);
+            input.load(kernels, batch.beside([&layer.output]), &attended, rows, query_width);
             kernels.products(
                 &input,
                 &mut [Product::onto(layer.output.matrix(), &mut x).with_bias(Some(&layer.output_bias))],
             );
             batch.add_deltas(kernels, index, [(Part::Output, &mut x[..], hidden)], &input);
 
-            input.load_normed(kernels, &x, &layer.feed_forward_norm, rms_epsilon, rows);
+            let experts_in = layer.experts.iter().flat_map(|expert| [&expert.gate, &expert.up]);
+            let beside = batch.beside(experts_in.chain([&layer.router]));
+            input.load_normed(kernels, beside, &x, &layer.feed_forward_norm, rms_epsilon, rows);
             let router = Product::of(layer.router.matrix(), &mut scores).with_bias(Some(&layer.router_bias));
             kernels.products(&input, &mut [router]);
             let routes = Routes::new(&scores, experts, chosen);
@@ -170,7 +170,8 @@ impl GptOss {
                 products.push(Product::of(expert.up.matrix(), own_up).with_bias(bias).with_rows(rows));
             }
             kernels.products(&input, &mut products);
-            input.load_gated(kernels, Gate::ClampedSwiglu { alpha, limit }, &gate, &up, routes.rows.len());
+            let beside = batch.beside(layer.experts.iter().map(|expert| &expert.down));
+            input.load_gated(kernels, beside, Gate::ClampedSwiglu { alpha, limit }, &gate, &up, routes.rows.len());
             let mut products = Vec::new();
             let mut rest = &mut down[..]; // [routes, hidden]
             for (expert, range) in layer.experts.iter().zip(&routes.experts).filter(|(_, range)| !range.is_empty()) {
@@ -187,7 +188,7 @@ impl GptOss {
         let last = batch.wanting(&x, hidden, |row| row.wants_logits); // [wanting, hidden]
         let wanting = last.len() / hidden;
         let mut logits = vec![0.0; wanting * vocabulary]; // [wanting, vocabulary]
-        input.load_normed(kernels, &last, &self.norm, rms_epsilon, wanting);
+        input.load_normed(kernels, batch.beside([&self.head]), &last, &self.norm, rms_epsilon, wanting);
         kernels.products(&input, &mut [Product::of(self.head.matrix(), &mut logits)]);
         let mut states = batch.wanting(&x, hidden, |row| row.wants_state); // [wanting, hidden]
         kernels.rms_norm(&mut states, &self.norm, rms_epsilon);

@@ -3,7 +3,7 @@
 //!
 //! Which of these a model has is its [`Kind`]'s business, so that a vector that is missing or too many is an error.
 
-use madrigal_kernels::{Activations, AttentionJob, Gate, Kernels, KvLayer, Product, RopeTable};
+use madrigal_kernels::{Activations, AttentionJob, Gate, Heads, Kernels, KvLayer, Product, RopeTable, Rotation};
 
 use super::{Batch, Kind, Outputs, rope_table};
 use crate::hyperparameters::Hyperparameters;
@@ -102,11 +102,11 @@ impl Llama {
 
     pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Outputs {
         let Hyperparameters { vocabulary, hidden, heads, head_dim, feed_forward, rms_epsilon, .. } = self.shape;
-        let style = self.shape.rope.style;
         let scale = 1.0 / (head_dim as f32).sqrt();
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
         let rows = batch.rows.len();
         let positions = batch.positions();
+        let rotation = Rotation { head_dim, table: &self.rope, positions: &positions, style: self.shape.rope.style };
 
         let mut input = Activations::new(); // what the next matrices multiply
         let mut x = vec![0.0; rows * hidden]; // [rows, hidden], the residual stream
@@ -117,11 +117,10 @@ impl Llama {
         let mut gate = vec![0.0; rows * feed_forward]; // [rows, feed_forward]
         let mut up = vec![0.0; rows * feed_forward]; // [rows, feed_forward]
 
-        for (row, x) in batch.rows.iter().zip(x.chunks_exact_mut(hidden)) {
-            self.embedding.matrix().dequantize_row(row.token as usize, x);
-        }
+        kernels.embed(&self.embedding.matrix(), batch.rows.iter().map(|row| row.token as usize), &mut x);
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
-            input.load_normed(kernels, &x, &layer.attention_norm, rms_epsilon, rows);
+            let beside = batch.beside([&layer.query, &layer.key, &layer.value]);
+            input.load_normed(kernels, beside, &x, &layer.attention_norm, rms_epsilon, rows);
             let biases = layer.biases.as_ref();
             let mut products = [
                 Product::of(layer.query.matrix(), &mut queries).with_bias(biases.map(|biases| &biases.query[..])),
@@ -135,27 +134,28 @@ impl Llama {
                 (Part::Value, &mut values[..], kv_width),
             ];
             batch.add_deltas(kernels, index, sites, &input);
-            if let Some(norms) = &layer.norms {
-                kernels.rms_norm(&mut queries, &norms.query, rms_epsilon);
-                kernels.rms_norm(&mut keys, &norms.key, rms_epsilon);
-            }
-            kernels.rope(&mut queries, head_dim, &self.rope, &positions, style);
-            kernels.rope(&mut keys, head_dim, &self.rope, &positions, style);
-            batch.write(kv, index, &keys, &values, kv_width);
+            let norms = layer.norms.as_ref();
+            let turned = [
+                Heads { x: &mut queries, norm: norms.map(|norms| (&norms.query[..], rms_epsilon)) },
+                Heads { x: &mut keys, norm: norms.map(|norms| (&norms.key[..], rms_epsilon)) },
+            ];
+            kernels.rotate(turned, rotation);
+            kernels.write_kv(kv, &batch.places(index), &keys, &values);
 
             let attending = batch.attending(&queries, query_width, index, self.shape.window_of(index));
             let job = AttentionJob { kv, rows: &attending, heads, scale, sinks: None };
             kernels.attention(&job, &mut attended);
-            input.load(kernels, &attended, rows, query_width);
+            input.load(kernels, batch.beside([&layer.output]), &attended, rows, query_width);
             kernels.products(&input, &mut [Product::onto(layer.output.matrix(), &mut x)]);
             batch.add_deltas(kernels, index, [(Part::Output, &mut x[..], hidden)], &input);
 
-            input.load_normed(kernels, &x, &layer.feed_forward_norm, rms_epsilon, rows);
+            let beside = batch.beside([&layer.gate, &layer.up]);
+            input.load_normed(kernels, beside, &x, &layer.feed_forward_norm, rms_epsilon, rows);
             let mut products = [Product::of(layer.gate.matrix(), &mut gate), Product::of(layer.up.matrix(), &mut up)];
             kernels.products(&input, &mut products);
             let sites = [(Part::Gate, &mut gate[..], feed_forward), (Part::Up, &mut up[..], feed_forward)];
             batch.add_deltas(kernels, index, sites, &input);
-            input.load_gated(kernels, Gate::Silu, &gate, &up, rows);
+            input.load_gated(kernels, batch.beside([&layer.down]), Gate::Silu, &gate, &up, rows);
             kernels.products(&input, &mut [Product::onto(layer.down.matrix(), &mut x)]);
             batch.add_deltas(kernels, index, [(Part::Down, &mut x[..], hidden)], &input);
         }
@@ -163,7 +163,7 @@ impl Llama {
         let last = batch.wanting(&x, hidden, |row| row.wants_logits); // [wanting, hidden]
         let wanting = last.len() / hidden;
         let mut logits = vec![0.0; wanting * vocabulary]; // [wanting, vocabulary]
-        input.load_normed(kernels, &last, &self.norm, rms_epsilon, wanting);
+        input.load_normed(kernels, batch.beside([&self.head]), &last, &self.norm, rms_epsilon, wanting);
         kernels.products(&input, &mut [Product::of(self.head.matrix(), &mut logits)]);
         let mut states = batch.wanting(&x, hidden, |row| row.wants_state); // [wanting, hidden]
         kernels.rms_norm(&mut states, &self.norm, rms_epsilon);

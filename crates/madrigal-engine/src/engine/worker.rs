@@ -1,8 +1,8 @@
 //! The engine's thread: takes requests, mixes their rows into batches, hands out tokens.
 //!
 //! Owns the model, the kernels and all KV blocks while it runs. One step reads at most [`ROWS_PER_STEP`] rows: every
-//! running request gets one (a decode step needs no more), what is left is shared evenly among those with prompt to read,
-//! listeners last.
+//! running request gets one (a decode step needs no more), what is left is shared evenly among those with prompt to read;
+//! listeners ride along where it costs little.
 //! A request that begins like one that is being read waits until that has been read, and shares its blocks. Which rows
 //! share a step never changes a result; that is the kernels' promise (batch invariance).
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver};
 
-use madrigal_kernels::Kernels;
+use madrigal_kernels::{Kernels, Precision};
 use tokio::sync::oneshot;
 
 use super::budget::Reservation;
@@ -76,6 +76,7 @@ pub(super) struct Worker {
     pub(super) kernels: Kernels,
     pub(super) cache: KvCache,
     pub(super) window: usize,
+    pub(super) activations: Precision,
     /// What the weights take of the budgets; given back when the engine ends.
     pub(super) weights: Reservation,
     pub(super) commands: Receiver<Command>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use madrigal_kernels::{AttentionJob, AttentionRow, Isa, Kernels, KvType};
+use madrigal_kernels::{AttentionJob, AttentionRow, Isa, Kernels, KvPlace, KvType};
 use proptest::prelude::*;
 
 use super::*;
@@ -37,6 +37,7 @@ fn read(cache: &mut KvCache, table: &mut Table, wanted: &[Key], step: usize) -> 
     cache.adopt(table, wanted);
     let cached = cache.read(table);
     let mut promise = cache.needed(table, wanted.len());
+    let kernels = Kernels::new(Isa::Portable, 1).unwrap();
     let before = (cache.usage().used, promise);
     cache.promise(promise)?;
     let mut from = cached;
@@ -54,7 +55,8 @@ fn read(cache: &mut KvCache, table: &mut Table, wanted: &[Key], step: usize) -> 
                 if position >= filled[tier] {
                     let value = value(tier, &wanted[..=position]);
                     let block = table.blocks(tier)[position / BLOCK_LEN];
-                    kv.write(block, position % BLOCK_LEN, &[value; 2], &[value; 2]);
+                    let place = KvPlace { row: 0, block, slot: position % BLOCK_LEN };
+                    kernels.write_kv(kv, &[place], &[value; 2], &[value; 2]);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use madrigal_kernels::KvType;
+use madrigal_kernels::{KvType, Precision};
 
 use super::Model;
 use crate::hyperparameters::Hyperparameters;
@@ -28,6 +28,8 @@ pub struct ModelInfo {
     pub files: Vec<FileInfo>,
     /// How keys and values are stored unless someone asks for another way.
     pub kv: KvType,
+    /// How finely activations are rounded beside quantised weights that allow the choice.
+    pub activations: Precision,
     /// Bytes of keys and values for one token, stored that way.
     pub kv_bytes_per_token: u64,
     /// Bytes of weights and of one sequence that fills the window.
@@ -82,6 +84,7 @@ impl Model {
             weight_bytes: self.weight_bytes,
             files: files.collect(),
             kv,
+            activations: self.default_activations(),
             kv_bytes_per_token,
             memory_bytes: self.weight_bytes.saturating_add(kv_bytes_per_token.saturating_mul(shape.context as u64)),
             tokens: self.tokenizer.vocab_size(),

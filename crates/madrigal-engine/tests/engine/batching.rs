@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use madrigal_engine::{
-    DrawKey, Engine, EngineOptions, GenerateRequest, Isa, KvType, Listener, Model, Positions, SamplerConfig,
+    DrawKey, Engine, EngineOptions, GenerateRequest, Isa, KvType, Listener, Model, Positions, Precision, SamplerConfig,
 };
 use proptest::prelude::*;
 
@@ -74,7 +74,10 @@ impl Visitor {
 }
 
 fn start(model: &str, isa: Isa, threads: usize, kv: KvType, prefix_cache: Option<u64>) -> Engine {
-    let options = EngineOptions { threads, isa: Some(isa), kv: Some(kv), prefix_cache, ..EngineOptions::default() };
+    // Small models have 14 bits otherwise, which other tests check.
+    let activations = Some(Precision::Bits8);
+    let options =
+        EngineOptions { threads, isa: Some(isa), kv: Some(kv), activations, prefix_cache, ..Default::default() };
     Engine::start(Model::open(&testdata(model)).unwrap(), options).unwrap()
 }
 

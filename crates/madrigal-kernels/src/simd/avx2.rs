@@ -161,6 +161,28 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_u8(self, from: &[u8; LANES]) -> [__m256; 2] {
+        avx2! {
+            let bytes = _mm_loadu_si128(from.as_ptr().cast());
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes))),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8; LANES]) -> [__m256; 2] {
+        avx2! {
+            let bytes = _mm_loadu_si128(from.as_ptr().cast());
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes))),
+            ]
+        }
+    }
+
+    #[inline(always)]
     fn even_bf16(self, line: &[u16; 2 * LANES]) -> [__m256; 2] {
         let (low, high) = (line.as_ptr(), line[LANES..].as_ptr());
         avx2! {
@@ -185,12 +207,17 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
-        avx2! { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        avx2! { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
     #[inline(always)]
     fn no_ints(self) -> [__m256i; 2] {
         avx2! { [_mm256_setzero_si256(); 2] }
+    }
+
+    #[inline(always)]
+    fn add_ints(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        halves!(_mm256_add_epi32, a, b)
     }
 
     #[inline(always)]
@@ -200,13 +227,41 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn lookup(self, table: &[u8; 16], indices: &mut [u8; 64]) {
+    fn store_codes(self, codes: [__m256i; 2], to: &mut [u8; 64]) {
+        let (first, second) = to.split_at_mut(32);
+        avx2! {
+            _mm256_storeu_si256(first.as_mut_ptr().cast(), codes[0]);
+            _mm256_storeu_si256(second.as_mut_ptr().cast(), codes[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn field(self, codes: [__m256i; 2], shift: u32, mask: u8) -> [__m256i; 2] {
+        avx2! {
+            let (shift, mask) = (_mm_cvtsi32_si128(shift as i32), _mm256_set1_epi8(mask as i8));
+            [
+                _mm256_and_si256(_mm256_srl_epi16(codes[0], shift), mask),
+                _mm256_and_si256(_mm256_srl_epi16(codes[1], shift), mask),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn put_above(self, codes: [__m256i; 2], more: [__m256i; 2], shift: u32) -> [__m256i; 2] {
+        avx2! {
+            let shift = _mm_cvtsi32_si128(shift as i32);
+            [
+                _mm256_or_si256(codes[0], _mm256_sll_epi16(more[0], shift)),
+                _mm256_or_si256(codes[1], _mm256_sll_epi16(more[1], shift)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: [__m256i; 2]) -> [__m256i; 2] {
         avx2! {
             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
-            for part in indices.as_chunks_mut::<32>().0 {
-                let at = part.as_mut_ptr();
-                _mm256_storeu_si256(at.cast(), _mm256_shuffle_epi8(table, _mm256_loadu_si256(at.cast())));
-            }
+            [_mm256_shuffle_epi8(table, indices[0]), _mm256_shuffle_epi8(table, indices[1])]
         }
     }
 
@@ -219,7 +274,7 @@ impl Simd for Avx2 {
     fn dot_four(self, sums: [__m256i; 2], codes: [__m256i; 2], activations: __m256i) -> [__m256i; 2] {
         avx2! {
             let ones = _mm256_set1_epi16(1);
-            // Pairs of products fit in 16 bits: 2 * 255 * 64 < 2^15.
+            // Pairs of products fit in 16 bits: 2 * 255 * 64 and 2 * 127 * 127 are below 2^15.
             let first = _mm256_madd_epi16(_mm256_maddubs_epi16(codes[0], activations), ones);
             let second = _mm256_madd_epi16(_mm256_maddubs_epi16(codes[1], activations), ones);
             [_mm256_add_epi32(sums[0], first), _mm256_add_epi32(sums[1], second)]
@@ -227,12 +282,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn join(self, high: [__m256i; 2], low: [__m256i; 2]) -> Self::Floats {
-        avx2! {
-            [
-                _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_slli_epi32::<7>(high[0]), low[0])),
-                _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_slli_epi32::<7>(high[1]), low[1])),
-            ]
-        }
+    fn join(self, high: [__m256i; 2], low: [__m256i; 2]) -> [__m256i; 2] {
+        let shifted = halves!(_mm256_slli_epi32::<7>, high);
+        halves!(_mm256_add_epi32, shifted, low)
+    }
+
+    #[inline(always)]
+    fn to_floats(self, ints: [__m256i; 2]) -> [__m256; 2] {
+        halves!(_mm256_cvtepi32_ps, ints)
     }
 }

@@ -142,6 +142,16 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_u8(self, from: &[u8; LANES]) -> __m512 {
+        avx512! { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8; LANES]) -> __m512 {
+        avx512! { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
     fn even_bf16(self, line: &[u16; 2 * LANES]) -> __m512 {
         avx512! { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_loadu_si512(line.as_ptr().cast()))) }
     }
@@ -156,7 +166,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
-        avx512! { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        avx512! { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
     #[inline(always)]
@@ -165,17 +175,36 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn add_ints(self, a: __m512i, b: __m512i) -> __m512i {
+        avx512! { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
     fn load_codes(self, from: &[u8; 64]) -> __m512i {
         avx512! { _mm512_loadu_si512(from.as_ptr().cast()) }
     }
 
     #[inline(always)]
-    fn lookup(self, table: &[u8; 16], indices: &mut [u8; 64]) {
+    fn store_codes(self, codes: __m512i, to: &mut [u8; 64]) {
+        avx512! { _mm512_storeu_si512(to.as_mut_ptr().cast(), codes) }
+    }
+
+    #[inline(always)]
+    fn field(self, codes: __m512i, shift: u32, mask: u8) -> __m512i {
         avx512! {
-            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
-            let at = indices.as_mut_ptr();
-            _mm512_storeu_si512(at.cast(), _mm512_shuffle_epi8(table, _mm512_loadu_si512(at.cast())));
+            let shifted = _mm512_srl_epi16(codes, _mm_cvtsi32_si128(shift as i32));
+            _mm512_and_si512(shifted, _mm512_set1_epi8(mask as i8))
         }
+    }
+
+    #[inline(always)]
+    fn put_above(self, codes: __m512i, more: __m512i, shift: u32) -> __m512i {
+        avx512! { _mm512_or_si512(codes, _mm512_sll_epi16(more, _mm_cvtsi32_si128(shift as i32))) }
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: __m512i) -> __m512i {
+        avx512! { _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), indices) }
     }
 
     #[inline(always)]
@@ -189,7 +218,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn join(self, high: __m512i, low: __m512i) -> __m512 {
-        avx512! { _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<7>(high), low)) }
+    fn join(self, high: __m512i, low: __m512i) -> __m512i {
+        avx512! { _mm512_add_epi32(_mm512_slli_epi32::<7>(high), low) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, ints: __m512i) -> __m512 {
+        avx512! { _mm512_cvtepi32_ps(ints) }
     }
 }

@@ -61,30 +61,39 @@ pub(crate) trait Simd: Copy {
     fn load_f16(self, from: &[u8; 2 * LANES]) -> Self::Floats;
     /// Sixteen little-endian bf16, widened.
     fn load_bf16(self, from: &[u8; 2 * LANES]) -> Self::Floats;
+    /// Sixteen unsigned bytes.
+    fn load_u8(self, from: &[u8; LANES]) -> Self::Floats;
+    /// Sixteen signed bytes.
+    fn load_i8(self, from: &[u8; LANES]) -> Self::Floats;
     /// The elements of a line with even indices as bf16, widened.
     fn even_bf16(self, line: &[u16; 2 * LANES]) -> Self::Floats;
     /// The elements of a line with odd indices as bf16, widened.
     fn odd_bf16(self, line: &[u16; 2 * LANES]) -> Self::Floats;
-    /// Asks for the memory around an address that will be read soon; the address may be invalid.
+    /// Asks for the memory around an address that will be read soon, into the second-level cache; the address may be
+    /// invalid.
     fn prefetch(self, at: *const u8);
 
     /// Sums of zero.
     fn no_ints(self) -> Self::Ints;
+    fn add_ints(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
     /// The codes of a group: four columns for each of sixteen rows.
     fn load_codes(self, from: &[u8; 64]) -> Self::Codes;
-    /// Replaces indices below 16 into a table by what stands there.
-    #[inline(always)]
-    fn lookup(self, table: &[u8; 16], indices: &mut [u8; 64]) {
-        for index in indices {
-            *index = table[usize::from(*index & 15)];
-        }
-    }
+    fn store_codes(self, codes: Self::Codes, to: &mut [u8; 64]);
+    /// `code >> shift & mask` for every code; `shift` is below 8.
+    fn field(self, codes: Self::Codes, shift: u32, mask: u8) -> Self::Codes;
+    /// `code | more << shift` for every code; no bit of `more` is lost.
+    fn put_above(self, codes: Self::Codes, more: Self::Codes, shift: u32) -> Self::Codes;
+    /// Replaces codes below 16, indices into a table, by what stands there.
+    fn lookup(self, table: &[u8; 16], indices: Self::Codes) -> Self::Codes;
     /// Four activations, for every row.
     fn four(self, from: &[i8; 4]) -> Self::Four;
-    /// Adds the dot product of each row's four codes with the four activations, exactly. Activations lie in `-64..=64`.
+    /// Adds the dot product of each row's four codes with the four activations, exactly. Activations lie in `-64..=64`, or
+    /// codes below 128.
     fn dot_four(self, sums: Self::Ints, codes: Self::Codes, activations: Self::Four) -> Self::Ints;
-    /// `128 * high + low`, exactly, then rounded to floats.
-    fn join(self, high: Self::Ints, low: Self::Ints) -> Self::Floats;
+    /// `128 * high + low`, exactly.
+    fn join(self, high: Self::Ints, low: Self::Ints) -> Self::Ints;
+    /// Rounded to floats.
+    fn to_floats(self, ints: Self::Ints) -> Self::Floats;
 }
 
 /// A kernel together with its arguments.
@@ -105,9 +114,6 @@ pub(crate) enum Dispatch {
 }
 
 impl Dispatch {
-    /// What every processor has.
-    pub(crate) const PORTABLE: Dispatch = Dispatch::Portable;
-
     /// `None` if the processor lacks `isa`.
     pub(crate) fn new(isa: Isa) -> Option<Dispatch> {
         match isa {

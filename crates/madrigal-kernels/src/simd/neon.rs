@@ -182,6 +182,36 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn load_u8(self, from: &[u8; LANES]) -> [float32x4_t; 4] {
+        neon! {
+            let bytes = vld1q_u8(from.as_ptr());
+            let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_u8(vget_high_u8(bytes)));
+            let ints = [
+                vmovl_u16(vget_low_u16(low)),
+                vmovl_u16(vget_high_u16(low)),
+                vmovl_u16(vget_low_u16(high)),
+                vmovl_u16(vget_high_u16(high)),
+            ];
+            quarters!(vcvtq_f32_u32, ints)
+        }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8; LANES]) -> [float32x4_t; 4] {
+        neon! {
+            let bytes = vreinterpretq_s8_u8(vld1q_u8(from.as_ptr()));
+            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_s8(vget_high_s8(bytes)));
+            let ints = [
+                vmovl_s16(vget_low_s16(low)),
+                vmovl_s16(vget_high_s16(low)),
+                vmovl_s16(vget_low_s16(high)),
+                vmovl_s16(vget_high_s16(high)),
+            ];
+            quarters!(vcvtq_f32_s32, ints)
+        }
+    }
+
+    #[inline(always)]
     fn even_bf16(self, line: &[u16; 2 * LANES]) -> [float32x4_t; 4] {
         let words = neon! { words!(line) };
         let words = quarters!(vshlq_n_u32::<16>, words);
@@ -199,7 +229,7 @@ impl Simd for Neon {
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
         // SAFETY: a hint, which has no effect but on speed and never faults.
-        unsafe { asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(readonly, nostack, preserves_flags)) }
+        unsafe { asm!("prfm pldl2keep, [{at}]", at = in(reg) at, options(readonly, nostack, preserves_flags)) }
     }
 
     #[inline(always)]
@@ -208,9 +238,42 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn add_ints(self, a: [int32x4_t; 4], b: [int32x4_t; 4]) -> [int32x4_t; 4] {
+        quarters!(vaddq_s32, a, b)
+    }
+
+    #[inline(always)]
     fn load_codes(self, from: &[u8; 64]) -> [uint8x16_t; 4] {
         let from = from.as_ptr();
         neon! { [vld1q_u8(from), vld1q_u8(from.add(16)), vld1q_u8(from.add(32)), vld1q_u8(from.add(48))] }
+    }
+
+    #[inline(always)]
+    fn store_codes(self, codes: [uint8x16_t; 4], to: &mut [u8; 64]) {
+        for (codes, to) in codes.into_iter().zip(to.as_chunks_mut::<16>().0) {
+            neon! { vst1q_u8(to.as_mut_ptr(), codes) }
+        }
+    }
+
+    #[inline(always)]
+    fn field(self, codes: [uint8x16_t; 4], shift: u32, mask: u8) -> [uint8x16_t; 4] {
+        // A negative count shifts to the right.
+        let (right, mask) = neon! { ([vdupq_n_s8(-(shift as i8)); 4], [vdupq_n_u8(mask); 4]) };
+        let shifted = quarters!(vshlq_u8, codes, right);
+        quarters!(vandq_u8, shifted, mask)
+    }
+
+    #[inline(always)]
+    fn put_above(self, codes: [uint8x16_t; 4], more: [uint8x16_t; 4], shift: u32) -> [uint8x16_t; 4] {
+        let left = neon! { [vdupq_n_s8(shift as i8); 4] };
+        let raised = quarters!(vshlq_u8, more, left);
+        quarters!(vorrq_u8, codes, raised)
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
+        let table = neon! { [vld1q_u8(table.as_ptr()); 4] };
+        quarters!(vqtbl1q_u8, table, indices)
     }
 
     #[inline(always)]
@@ -223,7 +286,7 @@ impl Simd for Neon {
         let mut out = sums;
         for (sum, codes) in out.iter_mut().zip(codes) {
             neon! {
-                // Products fit in 16 bits: 255 * 64 < 2^15.
+                // Products fit in 16 bits: 255 * 64 and 127 * 127 are below 2^15.
                 let low = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(codes))), activations);
                 let high = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(codes))), activations);
                 *sum = vaddq_s32(*sum, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
@@ -233,9 +296,13 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn join(self, high: [int32x4_t; 4], low: [int32x4_t; 4]) -> [float32x4_t; 4] {
+    fn join(self, high: [int32x4_t; 4], low: [int32x4_t; 4]) -> [int32x4_t; 4] {
         let shifted = quarters!(vshlq_n_s32::<7>, high);
-        let joined = quarters!(vaddq_s32, shifted, low);
-        quarters!(vcvtq_f32_s32, joined)
+        quarters!(vaddq_s32, shifted, low)
+    }
+
+    #[inline(always)]
+    fn to_floats(self, ints: [int32x4_t; 4]) -> [float32x4_t; 4] {
+        quarters!(vcvtq_f32_s32, ints)
     }
 }

@@ -130,6 +130,16 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn load_u8(self, from: &[u8; LANES]) -> [f32; LANES] {
+        from.map(f32::from)
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[u8; LANES]) -> [f32; LANES] {
+        from.map(|byte| f32::from(byte as i8))
+    }
+
+    #[inline(always)]
     fn even_bf16(self, line: &[u16; 2 * LANES]) -> [f32; LANES] {
         let mut out = [0.0; LANES];
         for (out, &[even, _]) in out.iter_mut().zip(line.as_chunks().0) {
@@ -156,8 +166,39 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn add_ints(self, a: [i32; LANES], mut b: [i32; LANES]) -> [i32; LANES] {
+        for (b, a) in b.iter_mut().zip(a) {
+            *b += a;
+        }
+        b
+    }
+
+    #[inline(always)]
     fn load_codes(self, from: &[u8; 64]) -> [u8; 64] {
         *from
+    }
+
+    #[inline(always)]
+    fn store_codes(self, codes: [u8; 64], to: &mut [u8; 64]) {
+        *to = codes;
+    }
+
+    #[inline(always)]
+    fn field(self, codes: [u8; 64], shift: u32, mask: u8) -> [u8; 64] {
+        codes.map(|code| code >> shift & mask)
+    }
+
+    #[inline(always)]
+    fn put_above(self, mut codes: [u8; 64], more: [u8; 64], shift: u32) -> [u8; 64] {
+        for (code, more) in codes.iter_mut().zip(more) {
+            *code |= more << shift;
+        }
+        codes
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: [u8; 64]) -> [u8; 64] {
+        indices.map(|index| table[usize::from(index & 15)])
     }
 
     #[inline(always)]
@@ -176,11 +217,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn join(self, high: [i32; LANES], low: [i32; LANES]) -> [f32; LANES] {
-        let mut out = [0.0; LANES];
-        for ((out, high), low) in out.iter_mut().zip(high).zip(low) {
-            *out = (128 * high + low) as f32;
+    fn join(self, high: [i32; LANES], mut low: [i32; LANES]) -> [i32; LANES] {
+        for (low, high) in low.iter_mut().zip(high) {
+            *low += 128 * high;
         }
-        out
+        low
+    }
+
+    #[inline(always)]
+    fn to_floats(self, ints: [i32; LANES]) -> [f32; LANES] {
+        ints.map(|int| int as f32)
     }
 }

@@ -1,8 +1,6 @@
 //! Formats whose nibbles index a table of values.
 
-use super::{
-    Columns, Format, Layout, NIBBLES, PANEL, expand_nibbles, halves, pack_nibbles, signed_bytes, store_scales,
-};
+use super::{Format, Layout, NIBBLES, PANEL, Pair, Scales, halves, nibble_pair, pack_nibbles, times_signed_bytes};
 use crate::block::four_bit_tables::{E2M1_TWICE, IQ4, half_power_of_two, iq4_xs_scales};
 use crate::block::nibbles;
 use crate::simd::{LANES, Simd};
@@ -28,16 +26,18 @@ const IQ4_CODES: [u8; 16] = unsigned(IQ4, IQ4_ZERO);
 const E2M1_ZERO: u8 = 12;
 const E2M1_CODES: [u8; 16] = unsigned(E2M1_TWICE, E2M1_ZERO);
 
-/// Takes nibbles apart and replaces them by what they stand for.
+/// A pair of nibbles, replaced by what they stand for.
 #[inline(always)]
-fn expand_indices<S: Simd>(simd: S, from: &[u8], table: &[u8; 16], out: &mut Columns) {
-    expand_nibbles(from, out);
-    for codes in out.codes.as_flattened_mut() {
-        simd.lookup(table, codes);
+fn table_pair<S: Simd>(simd: S, from: &[u8], table: &[u8; 16], pair: usize) -> Pair<S> {
+    let mut codes = nibble_pair(simd, from, pair);
+    for codes in codes.as_flattened_mut() {
+        *codes = simd.lookup(table, *codes);
     }
+    codes
 }
 
 /// Scales, then nibbles.
+#[derive(Clone, Copy)]
 pub(crate) struct Iq4Nl;
 
 impl Format for Iq4Nl {
@@ -52,16 +52,18 @@ impl Format for Iq4Nl {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        let (scales, codes) = chunk.split_at(HALVES);
-        for half in 0..2 {
-            store_scales(simd, halves(simd, scales, half), f32::from(IQ4_ZERO), 0, half, out);
-        }
-        expand_indices(simd, codes, &IQ4_CODES, out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], _: usize, pair: usize) -> Pair<S> {
+        table_pair(simd, &chunk[HALVES..], &IQ4_CODES, pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], _: usize, _: usize) -> Scales<S> {
+        Scales::with_zero(simd, halves(simd, chunk), f32::from(IQ4_ZERO))
     }
 }
 
 /// A 16-bit factor, `[block][row]` signed scales, then nibbles block by block.
+#[derive(Clone, Copy)]
 pub(crate) struct Iq4Xs;
 
 impl Iq4Xs {
@@ -84,17 +86,19 @@ impl Format for Iq4Xs {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        let scales = &chunk[HALVES + index * PANEL..][..PANEL];
-        for half in 0..2 {
-            let scale = simd.mul(halves(simd, chunk, half), signed_bytes(simd, scales, half));
-            store_scales(simd, scale, f32::from(IQ4_ZERO), 0, half, out);
-        }
-        expand_indices(simd, &chunk[Self::QUANTS + index * NIBBLES..][..NIBBLES], &IQ4_CODES, out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], block: usize, pair: usize) -> Pair<S> {
+        table_pair(simd, &chunk[Self::QUANTS + block * NIBBLES..][..NIBBLES], &IQ4_CODES, pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], block: usize, _: usize) -> Scales<S> {
+        let scale = times_signed_bytes(simd, halves(simd, chunk), &chunk[HALVES + block * PANEL..][..PANEL]);
+        Scales::with_zero(simd, scale, f32::from(IQ4_ZERO))
     }
 }
 
 /// Exponents, then nibbles.
+#[derive(Clone, Copy)]
 pub(crate) struct Mxfp4;
 
 impl Format for Mxfp4 {
@@ -109,15 +113,16 @@ impl Format for Mxfp4 {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        let (exponents, codes) = chunk.split_at(PANEL);
-        for half in 0..2 {
-            let mut scales = [0.0; LANES];
-            for (scale, exponent) in scales.iter_mut().zip(exponents.as_chunks::<LANES>().0[half]) {
-                *scale = half_power_of_two(exponent);
-            }
-            store_scales(simd, simd.load(&scales), f32::from(E2M1_ZERO), 0, half, out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], _: usize, pair: usize) -> Pair<S> {
+        table_pair(simd, &chunk[PANEL..], &E2M1_CODES, pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], _: usize, _: usize) -> Scales<S> {
+        let mut scales = [[0.0; LANES]; 2];
+        for (scale, exponent) in scales.as_flattened_mut().iter_mut().zip(chunk) {
+            *scale = half_power_of_two(*exponent);
         }
-        expand_indices(simd, codes, &E2M1_CODES, out);
+        Scales::with_zero(simd, [simd.load(&scales[0]), simd.load(&scales[1])], f32::from(E2M1_ZERO))
     }
 }

@@ -1,12 +1,12 @@
 //! Formats of blocks of 256 with scales of their own for every 16 or 32 weights.
 
-use super::legacy::{expand_five_bits, pack_five_bits};
+use super::legacy::{five_bit_pair, pack_five_bits};
 use super::{
-    Columns, Format, GROUPS, Layout, NIBBLES, PANEL, bytes, expand_nibbles, halves, pack_nibbles, planes, signed_bytes,
-    store_scales,
+    Format, Layout, NIBBLES, PANEL, Pair, Scales, halves, nibble_pair, pack_nibbles, planes, times_bytes,
+    times_signed_bytes,
 };
 use crate::block::k_quants::{five_bits, six_bit_pairs, six_bit_scales_of_16, three_bits, two_bits};
-use crate::simd::{BLOCK, LANES, Simd};
+use crate::simd::{BLOCK, Simd};
 
 /// Blocks of 32 in a chunk.
 const BLOCKS: usize = 8;
@@ -22,6 +22,7 @@ fn pack_halves(blocks: &[&[u8]; PANEL], at: usize, chunk: &mut [u8]) {
 
 /// Scales and minima of all rows, `[block][scale or minimum][row]` bytes, then nibbles block by block; in front the 16-bit
 /// factors of both.
+#[derive(Clone, Copy)]
 pub(crate) struct Q4K;
 
 impl Q4K {
@@ -40,13 +41,11 @@ impl Q4K {
     }
 
     #[inline(always)]
-    fn expand_scales<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        let scales = &chunk[Self::SCALES + index * 2 * PANEL..][..2 * PANEL];
-        for half in 0..2 {
-            let scale = simd.mul(halves(simd, chunk, half), bytes(simd, scales, half));
-            let min = simd.mul(halves(simd, &chunk[HALVES..], half), bytes(simd, &scales[PANEL..], half));
-            simd.store(scale, &mut out.scales[0][half]);
-            simd.store(min, &mut out.mins[0][half]);
+    fn scales_of<S: Simd>(simd: S, chunk: &[u8], block: usize) -> Scales<S> {
+        let (scales, mins) = chunk[Self::SCALES + block * 2 * PANEL..][..2 * PANEL].split_at(PANEL);
+        Scales {
+            scale: times_bytes(simd, halves(simd, chunk), scales),
+            min: times_bytes(simd, halves(simd, &chunk[HALVES..]), mins),
         }
     }
 }
@@ -70,18 +69,23 @@ impl Format for Q4K {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        Self::expand_scales(simd, chunk, index, out);
-        expand_nibbles(&chunk[Self::QUANTS + index * NIBBLES..][..NIBBLES], out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], block: usize, pair: usize) -> Pair<S> {
+        nibble_pair(simd, &chunk[Self::QUANTS + block * NIBBLES..][..NIBBLES], pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], block: usize, _: usize) -> Scales<S> {
+        Self::scales_of(simd, chunk, block)
     }
 }
 
-/// A 16-bit factor, then `[span of 16][row]` signed scales, then block by block the low nibbles and the upper two bits
-/// (of group `g` in bits `2 * (g % 4)` of the 64 bytes for its four groups); codes are 32 more than the weight.
+/// A 16-bit factor, then `[span of 16][row]` signed scales, then block by block the low nibbles and the upper two bits;
+/// codes are 32 more than the weight.
+#[derive(Clone, Copy)]
 pub(crate) struct Q6K;
 
 impl Q6K {
-    const UPPER: usize = BLOCK / 4 * PANEL;
+    const UPPER: usize = planes::bytes(2);
     const QUANTS: usize = HALVES + 2 * BLOCKS * PANEL;
 }
 
@@ -109,44 +113,27 @@ impl Format for Q6K {
             let quants = &mut chunk[Self::QUANTS + block * (NIBBLES + Self::UPPER)..][..NIBBLES + Self::UPPER];
             let (nibbles, upper) = quants.split_at_mut(NIBBLES);
             pack_nibbles(&codes, nibbles);
-            let upper = upper.as_chunks_mut::<64>().0;
-            upper.fill([0; 64]);
-            for (row, codes) in codes.iter().enumerate() {
-                for (group, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
-                    let two_bits = u32::from_le_bytes(*codes) >> 4 & 0x0303_0303;
-                    let packed = &mut upper[group / 4 * 2 + row / LANES].as_chunks_mut::<4>().0[row % LANES];
-                    *packed = (u32::from_le_bytes(*packed) | two_bits << (group % 4 * 2)).to_le_bytes();
-                }
-            }
+            planes::pack::<2, 4>(&codes, upper);
         }
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        for span in 0..2 {
-            let scales = &chunk[HALVES + (2 * index + span) * PANEL..][..PANEL];
-            for half in 0..2 {
-                let scale = simd.mul(halves(simd, chunk, half), signed_bytes(simd, scales, half));
-                store_scales(simd, scale, 32.0, span, half, out);
-            }
-        }
-        let quants = &chunk[Self::QUANTS + index * (NIBBLES + Self::UPPER)..][..NIBBLES + Self::UPPER];
+    fn codes<S: Simd>(simd: S, chunk: &[u8], block: usize, pair: usize) -> Pair<S> {
+        let quants = &chunk[Self::QUANTS + block * (NIBBLES + Self::UPPER)..][..NIBBLES + Self::UPPER];
         let (nibbles, upper) = quants.split_at(NIBBLES);
-        expand_nibbles(nibbles, out);
-        let upper = upper.as_chunks::<64>().0;
-        for group in 0..GROUPS {
-            for half in 0..2 {
-                let packed = &upper[group / 4 * 2 + half];
-                for (code, byte) in out.codes[group][half].iter_mut().zip(packed) {
-                    *code |= (byte >> (group % 4 * 2) & 3) << 4;
-                }
-            }
-        }
+        planes::above(simd, nibble_pair(simd, nibbles, pair), planes::pair::<S, 2>(simd, upper, pair), 4)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], block: usize, span: usize) -> Scales<S> {
+        let scales = &chunk[HALVES + (2 * block + span) * PANEL..][..PANEL];
+        Scales::with_zero(simd, times_signed_bytes(simd, halves(simd, chunk), scales), 32.0)
     }
 }
 
 /// The factors of scales and minima, `[span of 16][row]` scales in the low and minima in the high halves of bytes, then
 /// codes of 2 bits block by block.
+#[derive(Clone, Copy)]
 pub(crate) struct Q2K;
 
 impl Q2K {
@@ -168,26 +155,27 @@ impl Format for Q2K {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        for span in 0..2 {
-            let pairs = &chunk[Self::SCALES + (2 * index + span) * PANEL..].as_chunks::<PANEL>().0[0];
-            let (mut scales, mut mins) = ([0; PANEL], [0; PANEL]);
-            for ((scale, min), pair) in scales.iter_mut().zip(&mut mins).zip(pairs) {
-                (*scale, *min) = (pair & 15, pair >> 4);
-            }
-            for half in 0..2 {
-                let scale = simd.mul(halves(simd, chunk, half), bytes(simd, &scales, half));
-                let min = simd.mul(halves(simd, &chunk[HALVES..], half), bytes(simd, &mins, half));
-                simd.store(scale, &mut out.scales[span][half]);
-                simd.store(min, &mut out.mins[span][half]);
-            }
+    fn codes<S: Simd>(simd: S, chunk: &[u8], block: usize, pair: usize) -> Pair<S> {
+        planes::pair::<S, 2>(simd, &chunk[Self::QUANTS + block * planes::bytes(2)..][..planes::bytes(2)], pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], block: usize, span: usize) -> Scales<S> {
+        let pairs = &chunk[Self::SCALES + (2 * block + span) * PANEL..].as_chunks::<PANEL>().0[0];
+        let (mut scales, mut mins) = ([0; PANEL], [0; PANEL]);
+        for ((scale, min), pair) in scales.iter_mut().zip(&mut mins).zip(pairs) {
+            (*scale, *min) = (pair & 15, pair >> 4);
         }
-        planes::expand::<2, 0>(&chunk[Self::QUANTS + index * planes::bytes(2)..][..planes::bytes(2)], out);
+        Scales {
+            scale: times_bytes(simd, halves(simd, chunk), &scales),
+            min: times_bytes(simd, halves(simd, &chunk[HALVES..]), &mins),
+        }
     }
 }
 
 /// A 16-bit factor, `[span of 16][row]` signed scales, then block by block two bits and the third; codes are 4 more than
 /// the weight.
+#[derive(Clone, Copy)]
 pub(crate) struct Q3K;
 
 impl Q3K {
@@ -212,21 +200,20 @@ impl Format for Q3K {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        for span in 0..2 {
-            let scales = &chunk[HALVES + (2 * index + span) * PANEL..][..PANEL];
-            for half in 0..2 {
-                let scale = simd.mul(halves(simd, chunk, half), signed_bytes(simd, scales, half));
-                store_scales(simd, scale, 4.0, span, half, out);
-            }
-        }
-        let (low, high) = chunk[Self::QUANTS + index * Self::SHARE..][..Self::SHARE].split_at(planes::bytes(2));
-        planes::expand::<2, 0>(low, out);
-        planes::expand::<1, 2>(high, out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], block: usize, pair: usize) -> Pair<S> {
+        let (low, high) = chunk[Self::QUANTS + block * Self::SHARE..][..Self::SHARE].split_at(planes::bytes(2));
+        planes::above(simd, planes::pair::<S, 2>(simd, low, pair), planes::pair::<S, 1>(simd, high, pair), 2)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], block: usize, span: usize) -> Scales<S> {
+        let scales = &chunk[HALVES + (2 * block + span) * PANEL..][..PANEL];
+        Scales::with_zero(simd, times_signed_bytes(simd, halves(simd, chunk), scales), 4.0)
     }
 }
 
 /// As [`Q4K`], with the fifth bits of a block after its nibbles.
+#[derive(Clone, Copy)]
 pub(crate) struct Q5K;
 
 impl Q5K {
@@ -245,9 +232,13 @@ impl Format for Q5K {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], index: usize, out: &mut Columns) {
-        Q4K::expand_scales(simd, chunk, index, out);
-        expand_five_bits(&chunk[Q4K::QUANTS + index * Self::SHARE..][..Self::SHARE], out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], block: usize, pair: usize) -> Pair<S> {
+        five_bit_pair(simd, &chunk[Q4K::QUANTS + block * Self::SHARE..][..Self::SHARE], pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], block: usize, _: usize) -> Scales<S> {
+        Q4K::scales_of(simd, chunk, block)
     }
 }
 

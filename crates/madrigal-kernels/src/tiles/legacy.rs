@@ -1,9 +1,6 @@
 //! Formats of blocks of 32 with their own 16-bit scale.
 
-use super::{
-    Columns, Format, GROUPS, Layout, NIBBLES, PANEL, expand_nibbles, halves, pack_bytes, pack_nibbles, planes,
-    store_scales,
-};
+use super::{Format, Layout, NIBBLES, PANEL, Pair, Scales, halves, nibble_pair, pack_bytes, pack_nibbles, planes};
 use crate::block::legacy::five_bits;
 use crate::block::nibbles;
 use crate::simd::{BLOCK, Simd};
@@ -19,6 +16,7 @@ fn pack_scales(blocks: &[&[u8]; PANEL], at: usize, chunk: &mut [u8]) {
 }
 
 /// Scales, then 1,024 bytes `[group][half][64]`, 128 more than the weight.
+#[derive(Clone, Copy)]
 pub(crate) struct Q8_0;
 
 impl Format for Q8_0 {
@@ -37,21 +35,19 @@ impl Format for Q8_0 {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        let (scales, codes) = chunk.split_at(SCALES);
-        for half in 0..2 {
-            store_scales(simd, halves(simd, scales, half), 128.0, 0, half, out);
-        }
-        let codes = codes.as_chunks::<64>().0;
-        for group in 0..GROUPS {
-            for half in 0..2 {
-                out.codes[group][half] = codes[group * 2 + half];
-            }
-        }
+    fn codes<S: Simd>(simd: S, chunk: &[u8], _: usize, pair: usize) -> Pair<S> {
+        let [a, b, c, d] = &chunk[SCALES..].as_chunks::<64>().0.as_chunks::<4>().0[pair];
+        [[simd.load_codes(a), simd.load_codes(b)], [simd.load_codes(c), simd.load_codes(d)]]
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], _: usize, _: usize) -> Scales<S> {
+        Scales::with_zero(simd, halves(simd, chunk), 128.0)
     }
 }
 
 /// Scales, then nibbles, 8 more than the weight.
+#[derive(Clone, Copy)]
 pub(crate) struct Q4_0;
 
 impl Format for Q4_0 {
@@ -64,16 +60,18 @@ impl Format for Q4_0 {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        let (scales, nibbles) = chunk.split_at(SCALES);
-        for half in 0..2 {
-            store_scales(simd, halves(simd, scales, half), 8.0, 0, half, out);
-        }
-        expand_nibbles(nibbles, out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], _: usize, pair: usize) -> Pair<S> {
+        nibble_pair(simd, &chunk[SCALES..], pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], _: usize, _: usize) -> Scales<S> {
+        Scales::with_zero(simd, halves(simd, chunk), 8.0)
     }
 }
 
 /// Scales, minima, then nibbles.
+#[derive(Clone, Copy)]
 pub(crate) struct Q4_1;
 
 impl Format for Q4_1 {
@@ -86,13 +84,18 @@ impl Format for Q4_1 {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        store_scales_and_minima(simd, chunk, out);
-        expand_nibbles(&chunk[2 * SCALES..], out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], _: usize, pair: usize) -> Pair<S> {
+        nibble_pair(simd, &chunk[2 * SCALES..], pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], _: usize, _: usize) -> Scales<S> {
+        scales_and_minima(simd, chunk)
     }
 }
 
 /// Scales, nibbles, then fifth bits; 16 more than the weight.
+#[derive(Clone, Copy)]
 pub(crate) struct Q5_0;
 
 impl Format for Q5_0 {
@@ -105,16 +108,18 @@ impl Format for Q5_0 {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        let (scales, codes) = chunk.split_at(SCALES);
-        for half in 0..2 {
-            store_scales(simd, halves(simd, scales, half), 16.0, 0, half, out);
-        }
-        expand_five_bits(codes, out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], _: usize, pair: usize) -> Pair<S> {
+        five_bit_pair(simd, &chunk[SCALES..], pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], _: usize, _: usize) -> Scales<S> {
+        Scales::with_zero(simd, halves(simd, chunk), 16.0)
     }
 }
 
 /// Scales, minima, nibbles, then fifth bits.
+#[derive(Clone, Copy)]
 pub(crate) struct Q5_1;
 
 impl Format for Q5_1 {
@@ -127,9 +132,13 @@ impl Format for Q5_1 {
     }
 
     #[inline(always)]
-    fn expand<S: Simd>(simd: S, chunk: &[u8], _: usize, out: &mut Columns) {
-        store_scales_and_minima(simd, chunk, out);
-        expand_five_bits(&chunk[2 * SCALES..], out);
+    fn codes<S: Simd>(simd: S, chunk: &[u8], _: usize, pair: usize) -> Pair<S> {
+        five_bit_pair(simd, &chunk[2 * SCALES..], pair)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, chunk: &[u8], _: usize, _: usize) -> Scales<S> {
+        scales_and_minima(simd, chunk)
     }
 }
 
@@ -140,20 +149,16 @@ pub(super) fn pack_five_bits(codes: &[[u8; BLOCK]; PANEL], out: &mut [u8]) {
     planes::pack::<1, 4>(codes, high);
 }
 
-/// Takes [`pack_five_bits`] back.
+/// A pair of [`pack_five_bits`].
 #[inline(always)]
-pub(super) fn expand_five_bits(from: &[u8], out: &mut Columns) {
+pub(super) fn five_bit_pair<S: Simd>(simd: S, from: &[u8], pair: usize) -> Pair<S> {
     let (low, high) = from.split_at(NIBBLES);
-    expand_nibbles(low, out);
-    planes::expand::<1, 4>(high, out);
+    planes::above(simd, nibble_pair(simd, low, pair), planes::pair::<S, 1>(simd, high, pair), 4)
 }
 
-/// A file's minima are added to the products, those of [`Columns`] subtracted.
+/// A file's minima are added to the products, those of [`Scales`] subtracted.
 #[inline(always)]
-fn store_scales_and_minima<S: Simd>(simd: S, chunk: &[u8], out: &mut Columns) {
-    for half in 0..2 {
-        simd.store(halves(simd, chunk, half), &mut out.scales[0][half]);
-        let min = simd.mul(halves(simd, &chunk[SCALES..], half), simd.splat(-1.0));
-        simd.store(min, &mut out.mins[0][half]);
-    }
+fn scales_and_minima<S: Simd>(simd: S, chunk: &[u8]) -> Scales<S> {
+    let (min, minus) = (halves(simd, &chunk[SCALES..]), simd.splat(-1.0));
+    Scales { scale: halves(simd, chunk), min: [simd.mul(min[0], minus), simd.mul(min[1], minus)] }
 }

@@ -3,8 +3,8 @@
 //! Owns their order: 64 bytes are a plane, in which the groups of 4 columns that share it lie side by side in the bits of
 //! every byte, from the lowest on, for one half of the rows.
 
-use super::{Columns, GROUPS, PANEL};
-use crate::simd::{BLOCK, LANES};
+use super::{PANEL, Pair};
+use crate::simd::{BLOCK, LANES, Simd};
 
 /// The bytes of 32 columns' codes of `BITS` bits.
 pub(super) const fn bytes(bits: usize) -> usize {
@@ -25,19 +25,29 @@ pub(super) fn pack<const BITS: usize, const FROM: usize>(codes: &[[u8; BLOCK]; P
     }
 }
 
-/// Takes [`pack`] back: sets the codes if `FROM` is 0, else their bits from there on, which must be 0.
+/// A pair of [`pack`].
 #[inline(always)]
-pub(super) fn expand<const BITS: usize, const FROM: usize>(from: &[u8], out: &mut Columns) {
-    let from = from.as_chunks::<64>().0;
-    for group in 0..GROUPS {
+pub(super) fn pair<S: Simd, const BITS: usize>(simd: S, from: &[u8], pair: usize) -> Pair<S> {
+    [group::<S, BITS>(simd, from, 2 * pair), group::<S, BITS>(simd, from, 2 * pair + 1)]
+}
+
+#[inline(always)]
+fn group<S: Simd, const BITS: usize>(simd: S, from: &[u8], group: usize) -> [S::Codes; 2] {
+    let [first, second] = &from.as_chunks::<64>().0.as_chunks::<2>().0[group * BITS / 8];
+    let shift = (group * BITS % 8) as u32;
+    [simd.field(simd.load_codes(first), shift, mask(BITS)), simd.field(simd.load_codes(second), shift, mask(BITS))]
+}
+
+/// Adds upper bits to a pair of codes.
+#[inline(always)]
+pub(super) fn above<S: Simd>(simd: S, low: Pair<S>, upper: Pair<S>, shift: u32) -> Pair<S> {
+    let mut codes = low;
+    for group in 0..2 {
         for half in 0..2 {
-            let plane = &from[group * BITS / 8 * 2 + half];
-            for (code, byte) in out.codes[group][half].iter_mut().zip(plane) {
-                let bits = (byte >> (group * BITS % 8) & mask(BITS)) << FROM;
-                *code = if FROM == 0 { bits } else { *code | bits };
-            }
+            codes[group][half] = simd.put_above(low[group][half], upper[group][half], shift);
         }
     }
+    codes
 }
 
 const fn mask(bits: usize) -> u8 {

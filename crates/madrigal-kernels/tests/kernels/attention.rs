@@ -1,6 +1,6 @@
 //! Attention over blocks of keys and values.
 
-use madrigal_kernels::{AttentionJob, AttentionRow, Isa, Kernels, KvLayer, KvShape, KvType};
+use madrigal_kernels::{AttentionJob, AttentionRow, Isa, Kernels, KvLayer, KvPlace, KvShape, KvType};
 use proptest::prelude::*;
 
 use crate::reference::{Numbers, all_kernels, assert_close, bits};
@@ -25,6 +25,11 @@ struct World {
 }
 
 const SCALE: f32 = 0.3;
+
+/// Stores one position.
+fn write(layer: &mut KvLayer, block: u32, slot: usize, k: &[f32], v: &[f32]) {
+    Kernels::new(Isa::Portable, 1).unwrap().write_kv(layer, &[KvPlace { row: 0, block, slot }], k, v);
+}
 
 impl World {
     /// Sequences of the given lengths, their blocks scattered.
@@ -64,7 +69,7 @@ impl World {
         let nan = vec![f32::NAN; kv_heads * head_dim];
         for block in 0..self.blocks {
             for slot in 0..block_len {
-                layer.write(block as u32, slot, &nan, &nan);
+                write(&mut layer, block as u32, slot, &nan, &nan);
             }
         }
         for (index, sequence) in self.sequences.iter().enumerate() {
@@ -74,7 +79,7 @@ impl World {
                 Some(_) => 0,
             };
             for p in 0..until {
-                layer.write(sequence.blocks[p / block_len], p % block_len, &sequence.k[p], &sequence.v[p]);
+                write(&mut layer, sequence.blocks[p / block_len], p % block_len, &sequence.k[p], &sequence.v[p]);
             }
         }
         layer
@@ -257,6 +262,27 @@ fn a_bad_row_does_not_spoil_the_rows_before_it() {
         for (position, row) in out.chunks(32).enumerate() {
             let bad = row.iter().any(|y| y.is_nan());
             assert_eq!(bad, position >= 10, "{} position {position}: {row:?}", kernels.isa());
+        }
+    }
+}
+
+/// Rows of several blocks in any order, some left out, on any number of threads.
+#[test]
+fn positions_stored_together_are_those_stored_one_by_one() {
+    let mut numbers = Numbers(11);
+    for kind in [KvType::F32, KvType::Bf16] {
+        let shape = KvShape { kind, kv_heads: 3, head_dim: 40, block_len: 32 };
+        let (k, v) = (numbers.floats(50 * 120), numbers.floats(50 * 120));
+        let place = |row: usize| KvPlace { row, block: [2, 0][row / 32], slot: (row * 7) % 32 };
+        let places: Vec<KvPlace> = (0..50).rev().filter(|row| row % 5 != 0).map(place).collect();
+        let mut expected = KvLayer::new(shape, 3);
+        for &KvPlace { row, block, slot } in &places {
+            write(&mut expected, block, slot, &k[row * 120..][..120], &v[row * 120..][..120]);
+        }
+        for kernels in kernels_on_many_threads() {
+            let mut layer = KvLayer::new(shape, 3);
+            kernels.write_kv(&mut layer, &places, &k, &v);
+            assert_eq!(format!("{layer:?}"), format!("{expected:?}"), "{} {kind}", kernels.isa());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Norms, rotary embedding and the gated activation.
 
-use madrigal_kernels::{Activations, Gate, Isa, Kernels, RopeStyle, RopeTable};
+use madrigal_kernels::{Activations, Gate, Heads, Isa, Kernels, Precision, RopeStyle, RopeTable, Rotation};
 use proptest::prelude::*;
 
 use crate::reference::{Numbers, all_kernels, assert_close, bits};
@@ -21,7 +21,7 @@ fn rms_norm_agrees_with_f64() {
                 }
             }
             let mut activations = Activations::new();
-            activations.load_normed(&kernels, &x, &weight, 1e-6, rows);
+            activations.load_normed(&kernels, Precision::Bits14, &x, &weight, 1e-6, rows);
             for (row, out) in out.chunks(cols).enumerate() {
                 assert_eq!(bits(activations.row(row)), bits(out));
             }
@@ -52,7 +52,7 @@ fn silu_agrees_with_f64() {
 /// What a gate makes of `[rows, …]`, as the next products see it.
 fn gated(kernels: &Kernels, kind: Gate, gate: &[f32], up: &[f32], rows: usize) -> Vec<f32> {
     let mut activations = Activations::new();
-    activations.load_gated(kernels, kind, gate, up, rows);
+    activations.load_gated(kernels, Precision::Bits14, kind, gate, up, rows);
     (0..rows).flat_map(|row| activations.row(row)).copied().collect()
 }
 
@@ -71,7 +71,8 @@ fn rope_agrees_with_f64_in_both_styles() {
             let x = numbers.floats(positions.len() * 3 * head_dim);
             for style in [RopeStyle::HalfSplit, RopeStyle::Interleaved] {
                 let mut out = x.clone();
-                kernels.rope(&mut out, head_dim, &table, &positions, style);
+                let rotation = Rotation { head_dim, table: &table, positions: &positions, style };
+                kernels.rotate([Heads { x: &mut out, norm: None }], rotation);
                 for (index, (before, after)) in x.chunks(head_dim).zip(out.chunks(head_dim)).enumerate() {
                     let position = positions[index / 3] as f32;
                     assert_eq!(before[rotated..], after[rotated..]);
@@ -87,6 +88,32 @@ fn rope_agrees_with_f64_in_both_styles() {
                         assert_close(after[b], y * cos + x * sin, 5e-7, &what);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Several kinds of heads at once, each after its norm: as one by one, and by hand.
+#[test]
+fn heads_are_normalised_before_they_are_rotated() {
+    let mut numbers = Numbers(9);
+    let positions: Vec<u32> = (0..40).map(|row| row * 7).collect();
+    let table = RopeTable::new(&frequencies(64), 2048, 1.0);
+    let rotation = Rotation { head_dim: 64, table: &table, positions: &positions, style: RopeStyle::HalfSplit };
+    let (queries, keys, weight) = (numbers.floats(40 * 4 * 64), numbers.floats(40 * 64), numbers.floats(64));
+    for kernels in all_kernels() {
+        let (mut ours, mut bare) = (queries.clone(), keys.clone());
+        let heads = [Heads { x: &mut ours, norm: Some((&weight, 1e-6)) }, Heads { x: &mut bare, norm: None }];
+        kernels.rotate(heads, rotation);
+        let mut normed = queries.clone();
+        kernels.rms_norm(&mut normed, &weight, 1e-6);
+        for (x, result) in [(normed, &ours), (keys.clone(), &bare)] {
+            let width = x.len() / 40;
+            for (row, (x, result)) in x.chunks(width).zip(result.chunks(width)).enumerate() {
+                let mut alone = x.to_vec();
+                let rotation = Rotation { positions: &positions[row..=row], ..rotation };
+                kernels.rotate([Heads { x: &mut alone, norm: None }], rotation);
+                assert_eq!(bits(&alone), bits(result), "row {row}");
             }
         }
     }

@@ -1,14 +1,16 @@
 //! Matrix products.
 
-use madrigal_kernels::{Activations, BlockType, Isa, Kernels, Matrix, Product};
+use madrigal_kernels::{Activations, BlockType, Isa, Kernels, Matrix, Precision, Product, pack, packed_bytes};
 use proptest::prelude::*;
 
-use crate::reference::{KINDS, Numbers, Stored, all_kernels, assert_close, bits, rounded, widened};
+use crate::reference::{KINDS, Numbers, Stored, all_kernels, assert_close, bits, largest, rounded, widened};
 
-fn product(kernels: &Kernels, w: &Matrix<'_>, x: &[f32]) -> Vec<f32> {
+const PRECISIONS: [Precision; 2] = [Precision::Bits8, Precision::Bits14];
+
+fn product(kernels: &Kernels, precision: Precision, w: &Matrix<'_>, x: &[f32]) -> Vec<f32> {
     let rows = x.len() / w.cols;
     let mut activations = Activations::new();
-    activations.load(kernels, x, rows, w.cols);
+    activations.load(kernels, precision.beside([w.kind]), x, rows, w.cols);
     let mut out = vec![f32::NAN; rows * w.rows];
     kernels.products(&activations, &mut [Product::of(*w, &mut out)]);
     out
@@ -25,29 +27,42 @@ fn agrees_with_f64_for_all_kinds_and_odd_shapes() {
                 if kind.row_bytes(cols).is_none() {
                     continue;
                 }
-                check(&kernels, kind, rows, cols, batch, &mut numbers);
+                for precision in PRECISIONS {
+                    check(&kernels, kind, precision.beside([kind]), [rows, cols, batch], &mut numbers);
+                }
             }
         }
     }
 }
 
-fn check(kernels: &Kernels, kind: BlockType, rows: usize, cols: usize, batch: usize, numbers: &mut Numbers) {
+fn check(
+    kernels: &Kernels,
+    kind: BlockType,
+    precision: Precision,
+    [rows, cols, batch]: [usize; 3],
+    numbers: &mut Numbers,
+) {
     let stored = Stored::random(kind, rows * cols, numbers);
     let packed = stored.packed(kind, rows, cols);
     let w = packed.matrix();
     let x = numbers.floats(batch * cols);
-    let ours = product(kernels, &w, &x);
-    let (exact, seen) = (widened(&x), if kind.elems() == 1 { widened(&x) } else { rounded(&x) });
+    let ours = product(kernels, precision, &w, &x);
+    let (exact, seen) = (widened(&x), if kind.elems() == 1 { widened(&x) } else { rounded(&x, precision) });
     for m in 0..batch {
         for r in 0..rows {
             let row = widened(&stored.values[r * cols..(r + 1) * cols]);
             let dot = |x: &[f64]| row.iter().zip(&x[m * cols..]).map(|(w, x)| w * x).sum::<f64>();
             let size: f64 = row.iter().zip(&seen[m * cols..]).map(|(w, x)| (w * x).abs()).sum();
-            let what = format!("{} {kind} [{rows}, {cols}] row {m}, output {r}", kernels.isa());
+            let what = format!("{} {kind} {precision:?} [{rows}, {cols}] row {m}, output {r}", kernels.isa());
             let ours = ours[m * rows + r];
             assert_close(ours, dot(&seen), 1e-6 * size + 1e-30, &what);
             // Rounding activations costs at most half a step each.
-            assert_close(ours, dot(&exact), 0.5 / 8191.0 * row.iter().map(|w| w.abs()).sum::<f64>(), &what);
+            assert_close(
+                ours,
+                dot(&exact),
+                0.501 / f64::from(largest(precision)) * row.iter().map(|w| w.abs()).sum::<f64>(),
+                &what,
+            );
         }
     }
 }
@@ -62,9 +77,11 @@ fn a_bad_activation_stays_visible_in_its_own_row_only() {
             let w = packed.matrix();
             let mut x = numbers.floats(5 * 64);
             x[2 * 64 + 40] = f32::NAN;
-            let out = product(&kernels, &w, &x);
-            for (m, row) in out.chunks(6).enumerate() {
-                assert!(row.iter().all(|y| y.is_nan() == (m == 2)), "{} {kind} row {m}: {row:?}", kernels.isa());
+            for precision in PRECISIONS {
+                let out = product(&kernels, precision, &w, &x);
+                for (m, row) in out.chunks(6).enumerate() {
+                    assert!(row.iter().all(|y| y.is_nan() == (m == 2)), "{} {kind} row {m}: {row:?}", kernels.isa());
+                }
             }
         }
     }
@@ -74,9 +91,9 @@ fn a_bad_activation_stays_visible_in_its_own_row_only() {
 fn empty_products() {
     let kernels = Kernels::new(Isa::detect(), 2).unwrap();
     let w = Matrix { kind: BlockType::F32, rows: 0, cols: 3, data: &[] };
-    assert!(product(&kernels, &w, &[1.0; 6]).is_empty());
+    assert!(product(&kernels, Precision::Bits14, &w, &[1.0; 6]).is_empty());
     let data = [0; 24];
-    assert!(product(&kernels, &Matrix { rows: 2, data: &data, ..w }, &[]).is_empty());
+    assert!(product(&kernels, Precision::Bits14, &Matrix { rows: 2, data: &data, ..w }, &[]).is_empty());
 }
 
 /// Several matrices at once, a bias, a residual, some of the rows in any order: as one by one and by hand.
@@ -90,7 +107,7 @@ fn products_share_their_input() {
                 [70, 33, 1].map(|rows| Stored::random(kind, rows * cols, &mut numbers).packed(kind, rows, cols));
             let x = numbers.floats(batch * cols);
             let mut activations = Activations::new();
-            activations.load(&kernels, &x, batch, cols);
+            activations.load(&kernels, Precision::Bits14, &x, batch, cols);
             let bias = numbers.floats(33);
             let before = numbers.floats(batch * 70);
             let chosen = [7, 0, 7, 3];
@@ -102,7 +119,7 @@ fn products_share_their_input() {
                 Product::of(packed[2].matrix(), third).with_rows(&chosen),
             ];
             kernels.products(&activations, &mut products);
-            let plain = packed.each_ref().map(|packed| product(&kernels, &packed.matrix(), &x));
+            let plain = packed.each_ref().map(|packed| product(&kernels, Precision::Bits14, &packed.matrix(), &x));
             let sums: Vec<f32> = before.iter().zip(&plain[0]).map(|(before, sum)| before + sum).collect();
             assert_eq!(bits(&outs[0]), bits(&sums), "{kind}");
             let sums: Vec<f32> =
@@ -118,9 +135,20 @@ fn a_row_of_an_embedding_table() {
     let stored = Stored::random(BlockType::Q4_0, 5 * 64, &mut Numbers(4));
     let packed = stored.packed(BlockType::Q4_0, 5, 64);
     let w = packed.matrix();
-    let mut row = vec![0.0; 64];
-    w.dequantize_row(3, &mut row);
-    assert_eq!(row, stored.values[3 * 64..4 * 64]);
+    for kernels in all_kernels() {
+        let mut row = vec![0.0; 64];
+        kernels.embed(&w, std::iter::once(3), &mut row);
+        assert_eq!(row, stored.values[3 * 64..4 * 64]);
+    }
+}
+
+/// Weights of any type, packed. Clear upper bits keep scales from being infinite.
+fn random_packed(kind: BlockType, rows: usize, cols: usize, numbers: &mut Numbers) -> Vec<u8> {
+    let bytes = rows * kind.row_bytes(cols).expect("whole blocks");
+    let stored: Vec<u8> = (0..bytes).map(|_| numbers.next() as u8 & 0x3b).collect();
+    let mut packed = vec![0; packed_bytes(kind, rows, cols).expect("whole blocks")];
+    pack(kind, rows, cols, &stored, &mut packed);
+    packed
 }
 
 proptest! {
@@ -129,7 +157,8 @@ proptest! {
     /// Whatever shares the call, and on however many threads: the same bits.
     #[test]
     fn a_row_alone_is_the_row_in_a_batch(
-        kind in prop::sample::select(&KINDS[..]),
+        kind in prop::sample::select(&BlockType::ALL[..]),
+        precision in prop::sample::select(&PRECISIONS[..]),
         cols in prop::sample::select(&[8usize, 20, 32, 64, 172, 256][..]),
         rows in 1usize..80,
         batch in 1usize..80,
@@ -137,22 +166,21 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         seed: u64,
     ) {
-        let cols = if kind.elems() == 1 { cols } else { cols.next_multiple_of(32) };
+        let cols = cols.next_multiple_of(kind.elems());
         let mut numbers = Numbers(seed);
-        let stored = Stored::random(kind, rows * cols, &mut numbers);
-        let packed = stored.packed(kind, rows, cols);
-        let w = packed.matrix();
+        let packed = random_packed(kind, rows, cols, &mut numbers);
+        let w = Matrix { kind, rows, cols, data: &packed };
         let x = numbers.floats(batch * cols);
         let (row, cut) = (row.index(batch), cut.index(batch));
         for isa in Isa::available() {
             let one = Kernels::new(isa, 1).unwrap();
             let two = Kernels::new(isa, 2).unwrap();
-            let whole = product(&two, &w, &x);
-            prop_assert_eq!(bits(&whole), bits(&product(&one, &w, &x)));
-            let alone = product(&two, &w, &x[row * cols..(row + 1) * cols]);
+            let whole = product(&two, precision, &w, &x);
+            prop_assert_eq!(bits(&whole), bits(&product(&one, precision, &w, &x)));
+            let alone = product(&two, precision, &w, &x[row * cols..(row + 1) * cols]);
             prop_assert_eq!(bits(&alone), bits(&whole[row * rows..(row + 1) * rows]));
-            let mut chunks = product(&two, &w, &x[..cut * cols]);
-            chunks.extend(product(&two, &w, &x[cut * cols..]));
+            let mut chunks = product(&two, precision, &w, &x[..cut * cols]);
+            chunks.extend(product(&two, precision, &w, &x[cut * cols..]));
             prop_assert_eq!(bits(&chunks), bits(&whole));
         }
     }

@@ -1,6 +1,6 @@
 //! Plain f64 formulas, weights with known values, and seeded numbers for the tests.
 
-use madrigal_kernels::{BlockType, Isa, Kernels, Matrix, pack, packed_bytes};
+use madrigal_kernels::{BlockType, Isa, Kernels, Matrix, Precision, pack, packed_bytes};
 
 /// Seeded numbers (SplitMix64, Steele et al. 2014).
 pub(crate) struct Numbers(pub(crate) u64);
@@ -106,11 +106,20 @@ impl Packed {
     }
 }
 
-/// Activations as quantised weights see them: 14 bits in blocks of 32.
-pub(crate) fn rounded(x: &[f32]) -> Vec<f64> {
+/// The largest magnitude to which activations are rounded.
+pub(crate) fn largest(precision: Precision) -> f32 {
+    match precision {
+        Precision::Bits8 => 127.0,
+        Precision::Bits14 => 8191.0,
+    }
+}
+
+/// Activations as quantised weights see them, in blocks of 32.
+pub(crate) fn rounded(x: &[f32], precision: Precision) -> Vec<f64> {
+    let most = largest(precision);
     let block = |block: &[f32]| {
         let largest = block.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let (scale, inverse) = (largest / 8191.0, if largest > 0.0 { 8191.0 / largest } else { 0.0 });
+        let (scale, inverse) = (largest / most, if largest > 0.0 { most / largest } else { 0.0 });
         block.iter().map(|x| f64::from((x * inverse).round_ties_even()) * f64::from(scale)).collect::<Vec<_>>()
     };
     x.chunks(32).flat_map(block).collect()

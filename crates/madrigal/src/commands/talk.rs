@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::cli::Place;
 use crate::failure::{Context, Failure, Result};
-use crate::loading::LocalOptions;
+use crate::loading::{LocalOptions, parsed};
 use crate::output;
 use crate::personas;
 use crate::runs::{self, RunPlace};
@@ -128,23 +128,13 @@ pub(crate) fn conversation(config: &ConversationConfig, table: Table) -> Result<
 }
 
 fn local_options(settings: &Settings) -> Result<LocalOptions> {
-    let parse = |flag: &str, value: &Option<String>| {
-        value.as_ref().map(|value| (format!("read --{flag} {value}"), value.clone()))
-    };
-    let isa = match parse("isa", &settings.isa) {
-        Some((what, value)) => Some(value.parse().map_err(|error| Failure::usage(format!("{what}: {error}")))?),
-        None => None,
-    };
-    let kv = match parse("kv", &settings.kv) {
-        Some((what, value)) => Some(value.parse().map_err(|error| Failure::usage(format!("{what}: {error}")))?),
-        None => None,
-    };
     Ok(LocalOptions {
         threads: settings.threads,
         memory_limit: settings.memory_limit,
         context: settings.context,
-        isa,
-        kv,
+        isa: parsed("isa", settings.isa.as_deref())?,
+        kv: parsed("kv", settings.kv.as_deref())?,
+        activations: parsed("activations", settings.activations.as_deref())?,
     })
 }
 

@@ -39,6 +39,7 @@ fn wrong_names_say_what_is_near() {
         (&["talk", "--order", "Nobody"], 2, &["Nobody"]),
         (&["talk", "--isa", "mmx"], 2, &["--isa", "mmx"]),
         (&["talk", "--kv", "f8"], 2, &["--kv", "f8"]),
+        (&["talk", "--activations", "32"], 2, &["--activations", "32", "8, 14"]),
         (&["talk", "--config", "talk.yaml"], 2, &["talk.yaml", "line 2", "`max-tokens`"]),
         (&["talk", "--config", "gone.yaml"], 1, &["gone.yaml"]),
         (&["talk", "--top-p", "2"], 2, &["--top-p"]),

@@ -47,10 +47,12 @@ fn sampling_flags_change_what_is_drawn() {
 #[test]
 fn engine_flags_reach_the_engine() {
     let place = Place::new();
-    let Some(done) = talk(&place, &["--isa", "portable", "--kv", "f32", "--threads", "1"]) else { return };
+    let Some(done) = talk(&place, &["--isa", "portable", "--kv", "f32", "--activations", "8", "--threads", "1"]) else {
+        return;
+    };
     let header = header(&place, &done.json());
     assert_eq!(header["isa"], "portable");
-    assert_eq!(header["config"]["kv"], "f32");
+    assert_eq!((&header["config"]["kv"], &header["config"]["activations"]), (&json!("f32"), &json!("8")));
     let refused = talk(&place, &["--memory-limit", "100KB"]).unwrap();
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("memory"), "{}", refused.stderr);

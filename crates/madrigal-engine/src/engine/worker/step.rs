@@ -86,6 +86,7 @@ impl Worker {
             shared_layers: self.cache.shared_layers(),
             voices: Vec::new(),
             block_len: BLOCK_LEN,
+            activations: self.activations,
         };
         let mut voices: Vec<u32> = Vec::new();
         let mut wanting: Vec<(u64, usize, usize)> = Vec::new();
@@ -218,35 +219,141 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// How many rows each job may read in this step: one each, then evenly as much as those want that somebody waits for,
-    /// and what is left for listeners.
+    /// How many rows each job may read in this step: those that somebody waits for one each, then evenly as much as they
+    /// want; listeners as [`ride_along`] says. Where nobody waits, listeners share all there is.
     fn shares(&self) -> Vec<Share> {
-        let (mut awaited, mut listening) = (Vec::new(), Vec::new()); // with what is unread
+        let (mut awaited, mut listening) = (Vec::new(), Vec::new());
         for &arrival in &self.running {
-            let Some(job) = self.jobs.get(&arrival) else { continue };
-            let own = if job.listens() { &mut listening } else { &mut awaited };
-            if job.unread() > 0 {
-                own.push((Share { arrival, rows: 1 }, job.unread()));
-            }
-            if awaited.len() + listening.len() == ROWS_PER_STEP {
-                break;
+            let Some(job) = self.jobs.get(&arrival).filter(|job| job.unread() > 0) else { continue };
+            match &job.work {
+                Work::Listen(heard) => listening.push(Ear { arrival, unread: job.unread(), ended: heard.has_ended() }),
+                _ => awaited.push((Share { arrival, rows: 0 }, job.unread())),
             }
         }
-        let mut left = ROWS_PER_STEP - awaited.len() - listening.len();
-        for shares in [&mut awaited, &mut listening] {
-            loop {
-                let hungry = shares.iter().filter(|(share, unread)| share.rows < *unread).count();
-                if hungry == 0 || left == 0 {
-                    break;
-                }
-                let portion = (left / hungry).max(1);
-                for (share, unread) in shares.iter_mut() {
-                    let more = portion.min(*unread - share.rows).min(left);
-                    share.rows += more;
-                    left -= more;
-                }
+        if awaited.is_empty() {
+            let mut shares: Vec<_> =
+                listening.iter().map(|ear| (Share { arrival: ear.arrival, rows: 0 }, ear.unread)).collect();
+            share_evenly(&mut shares, ROWS_PER_STEP);
+            return shares.into_iter().map(|(share, _)| share).filter(|share| share.rows > 0).collect();
+        }
+        share_evenly(&mut awaited, ROWS_PER_STEP);
+        let mut shares: Vec<Share> =
+            awaited.into_iter().map(|(share, _)| share).filter(|share| share.rows > 0).collect();
+        let rows = shares.iter().map(|share| share.rows).sum();
+        shares.extend(ride_along(listening, rows));
+        shares
+    }
+}
+
+/// Hands out up to `rows` rows: one to each in turn, then evenly as much as they want, which stands beside them.
+fn share_evenly(shares: &mut [(Share, usize)], rows: usize) {
+    let mut left = rows;
+    loop {
+        let hungry = shares.iter().filter(|(share, unread)| share.rows < *unread).count();
+        if hungry == 0 || left == 0 {
+            return;
+        }
+        let portion = (left / hungry).max(1);
+        for (share, unread) in shares.iter_mut() {
+            let more = portion.min(*unread - share.rows).min(left);
+            share.rows += more;
+            left -= more;
+        }
+    }
+}
+
+/// A listener that has something to read.
+#[derive(Debug, Clone, Copy)]
+struct Ear {
+    arrival: u64,
+    unread: usize,
+    /// Nothing more will be said.
+    ended: bool,
+}
+
+/// Rows that cost hardly more than one: weights and memory are waited for in any case.
+const FREE_ROWS: usize = 4;
+
+/// A listener that is so far behind, or further, catches up by as many rows at a time.
+const CATCH_UP: usize = 32;
+
+/// The listeners' rows in a step of `awaited` rows that somebody waits for: as many as are free, and no fewer than there are
+/// listeners, so that they keep up. They go to one listener after the other, several at once, because a listener's keys
+/// and values are read for each of its turns: for every row if each had one, and soon that is more than the weights.
+/// So a listener is behind by a few tokens, which its next prompt makes up for.
+fn ride_along(mut ears: Vec<Ear>, awaited: usize) -> Vec<Share> {
+    let mut left = FREE_ROWS.saturating_sub(awaited).max(ears.len()).min(ROWS_PER_STEP.saturating_sub(awaited));
+    let whole = left;
+    // The one that is furthest behind first; of several, the first in turn.
+    ears.sort_by_key(|ear| std::cmp::Reverse(ear.unread));
+    let mut shares = Vec::new();
+    for Ear { arrival, unread, ended } in ears {
+        let rows = match unread {
+            _ if left == 0 => 0,
+            CATCH_UP.. => CATCH_UP.min(ROWS_PER_STEP.saturating_sub(awaited)),
+            _ if ended => unread.min(left),
+            _ if unread >= whole => left,
+            _ => 0,
+        };
+        left = left.saturating_sub(rows);
+        if rows > 0 {
+            shares.push(Share { arrival, rows });
+        }
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(ears: &[(usize, bool)], awaited: usize) -> Vec<usize> {
+        let ears: Vec<Ear> = ears
+            .iter()
+            .enumerate()
+            .map(|(arrival, &(unread, ended))| Ear { arrival: arrival as u64, unread, ended })
+            .collect();
+        let mut rows = vec![0; ears.len()];
+        for share in ride_along(ears, awaited) {
+            rows[share.arrival as usize] = share.rows;
+        }
+        rows
+    }
+
+    #[test]
+    fn listeners_read_several_tokens_at_a_time_and_one_after_the_other() {
+        for (ears, awaited, expected) in [
+            (&[][..], 1, &[][..]),
+            (&[(2, false), (2, false)], 1, &[0, 0]),
+            (&[(3, false), (3, false)], 1, &[3, 0]),
+            (&[(1, false), (4, false)], 1, &[0, 3]),
+            (&[(2, true), (2, true)], 1, &[2, 1]),
+            (&[(2, true), (9, false)], 1, &[0, 3]),
+            // Many listeners, or many who are waited for: as many rows as listeners.
+            (&[(5, false), (4, false), (1, false), (1, false), (1, false)], 1, &[5, 0, 0, 0, 0]),
+            (&[(2, false), (1, false)], 8, &[2, 0]),
+            // Far behind.
+            (&[(128, false), (40, false)], 1, &[32, 0]),
+            // No room.
+            (&[(3, false), (3, false)], ROWS_PER_STEP, &[0, 0]),
+            (&[(300, false)], ROWS_PER_STEP - 2, &[2]),
+        ] {
+            assert_eq!(rows(ears, awaited), expected, "{ears:?} beside {awaited}");
+        }
+    }
+
+    /// Whatever is said, nobody falls behind by more than a few tokens.
+    #[test]
+    fn listeners_keep_up() {
+        for listeners in 1..=20 {
+            let mut unread = vec![0; listeners];
+            for _ in 0..500 {
+                unread.iter_mut().for_each(|unread| *unread += 1);
+                let ears: Vec<_> = unread.iter().map(|&unread| (unread, false)).collect();
+                unread.iter_mut().zip(rows(&ears, 1)).for_each(|(unread, rows)| *unread -= rows);
+                let most = 2 * listeners.max(FREE_ROWS);
+                assert!(unread.iter().all(|&unread| unread < most), "{unread:?}");
             }
         }
-        awaited.into_iter().chain(listening).map(|(share, _)| share).collect()
     }
 }

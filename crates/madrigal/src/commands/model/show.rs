@@ -88,6 +88,7 @@ fn facts(model: &Model) -> Value {
         },
         "memory": {
             "weights": info.weight_bytes, "kv": info.kv.to_string(), "kv_per_token": info.kv_bytes_per_token,
+            "activations": info.activations.to_string(),
             "total": info.memory_bytes,
         },
         "files": info.files.iter().map(|file| json!({

@@ -97,8 +97,9 @@ impl GoingOn {
         }
         let isa = if header.files.is_empty() { None } else { Some(header.isa.parse().map_err(Failure::of)?) };
         let kv = config.kv.as_deref().map(str::parse).transpose().map_err(Failure::of)?;
-        let local =
-            LocalOptions { threads: self.threads, memory_limit: self.memory_limit, context: config.context, isa, kv };
+        let activations = config.activations.as_deref().map(str::parse).transpose().map_err(Failure::of)?;
+        let (threads, memory_limit, context) = (self.threads, self.memory_limit, config.context);
+        let local = LocalOptions { threads, memory_limit, context, isa, kv, activations };
         Ok(Seating { local, no_stream: self.no_stream, from_record: false })
     }
 }

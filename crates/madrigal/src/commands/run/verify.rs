@@ -140,6 +140,7 @@ fn hold_again(header: &Header, journal: &Journal, args: &VerifyArgs, finding: &m
         context: config.context,
         isa,
         kv: config.kv.as_deref().map(str::parse).transpose().map_err(Failure::of)?,
+        activations: config.activations.as_deref().map(str::parse).transpose().map_err(Failure::of)?,
     };
     let seating = Seating { local, no_stream: false, from_record: true };
     let table = seating.seat(&config, &seating::recorded_addresses(&config, &header.files, None)?)?;
