@@ -9,7 +9,7 @@ mod llama;
 
 use std::sync::Arc;
 
-use madrigal_kernels::{AttentionRow, Kernels, KvLayer, KvPlace, Precision, RopeStyle, RopeTable};
+use madrigal_kernels::{Activations, AttentionRow, Kernels, KvLayer, KvPlace, Precision, RopeStyle, RopeTable};
 
 use crate::hyperparameters::Hyperparameters;
 use crate::voice::Voice;
@@ -65,6 +65,31 @@ pub(crate) struct Outputs {
     pub(crate) logits: Vec<f32>,
     /// `[rows that want their state, hidden]`, after the final norm.
     pub(crate) states: Vec<f32>,
+}
+
+/// Memory that is used again by the next pass: what a prompt needs is too much to be fetched from the system every time.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    input: Activations,
+    spare: Vec<Vec<f32>>,
+}
+
+impl Buffers {
+    /// So many numbers, of any value.
+    fn floats(&mut self, len: usize) -> Vec<f32> {
+        // The smallest that is large enough, else the largest.
+        let fits = self.spare.iter().enumerate().filter(|(_, spare)| spare.capacity() >= len);
+        let smallest = fits.min_by_key(|(_, spare)| spare.capacity()).map(|(index, _)| index);
+        let largest = self.spare.iter().enumerate().max_by_key(|(_, spare)| spare.capacity()).map(|(index, _)| index);
+        let mut floats = smallest.or(largest).map_or_else(Vec::new, |index| self.spare.swap_remove(index));
+        floats.resize(len, 0.0);
+        floats
+    }
+
+    /// Takes back what was handed out.
+    pub(crate) fn keep(&mut self, used: impl IntoIterator<Item = Vec<f32>>) {
+        self.spare.extend(used);
+    }
 }
 
 /// A supported architecture's name as GGUF's `general.architecture` or `model_type` spells it.
@@ -143,10 +168,16 @@ impl Architecture {
     }
 
     /// Reads all rows. `kv` has one entry for each layer.
-    pub(crate) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Outputs {
+    pub(crate) fn forward(
+        &self,
+        kernels: &Kernels,
+        kv: &mut [KvLayer],
+        batch: &Batch<'_>,
+        buffers: &mut Buffers,
+    ) -> Outputs {
         match self {
-            Self::GptOss(model) => model.forward(kernels, kv, batch),
-            Self::Llama(model) => model.forward(kernels, kv, batch),
+            Self::GptOss(model) => model.forward(kernels, kv, batch, buffers),
+            Self::Llama(model) => model.forward(kernels, kv, batch, buffers),
         }
     }
 }

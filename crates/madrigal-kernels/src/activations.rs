@@ -270,63 +270,42 @@ impl<const PARTS: usize> Op for Fill<'_, PARTS> {
             match source {
                 Source::Plain(x) => row.copy_from_slice(&x[from]),
                 Source::Normed { x, weight, eps } => normalise(simd, &x[from], weight, eps, row),
-                Source::Gated { kind, gate, up } => {
-                    row.copy_from_slice(&gate[from.clone()]);
-                    kind.apply(row, &up[from]);
-                }
+                Source::Gated { kind, gate, up } => kind.apply(&gate[from.clone()], &up[from], row),
             }
             let blocks = &mut blocks[index * per_row..(index + 1) * per_row];
             for (x, block) in row.as_chunks::<BLOCK>().0.iter().zip(blocks) {
-                quantise(x, block);
+                quantise(simd, x, block);
             }
         }
     }
 }
 
+/// Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
 #[inline(always)]
-fn quantise<const PARTS: usize>(x: &[f32; BLOCK], block: &mut Block<PARTS>) {
+fn quantise<S: Simd, const PARTS: usize>(simd: S, x: &[f32; BLOCK], block: &mut Block<PARTS>) {
     let most = if PARTS == 1 { Precision::Bits8.largest() } else { Precision::Bits14.largest() };
-    // As integers, magnitudes are ordered like the floats, with NaN above infinity.
-    let mut largest = [0i32; LANES];
-    for x in x.as_chunks::<LANES>().0 {
-        for (largest, x) in largest.iter_mut().zip(x) {
-            *largest = (*largest).max((x.to_bits() & 0x7fff_ffff) as i32);
-        }
-    }
-    let largest = largest.into_iter().fold(0, i32::max);
-    let largest = f32::from_bits(largest as u32);
-    let scale = largest / most;
+    let [first, second] = x.as_chunks::<LANES>().0 else { return };
+    let x = [simd.load(first), simd.load(second)];
+    // 0, or NaN if a number is NaN or infinite.
+    let bad = simd.sum(simd.sub(simd.sub(x[0], x[0]), simd.sub(x[1], x[1])));
+    let largest = simd.max(simd.abs(x[0]), simd.max(simd.abs(x[1]), simd.splat(0.0)));
+    let largest = if bad == 0.0 { simd.largest(largest) } else { f32::NAN };
     // The reciprocal of a tiny scale overflows; such a block's values are below 1e-34.
     let inverse = most / largest;
-    let inverse = if inverse.is_finite() && largest.is_finite() { inverse } else { 0.0 };
-    // Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let mut quants = [0i32; BLOCK];
-    for (quant, x) in quants.iter_mut().zip(x) {
-        let shifted = x * inverse + ROUND;
-        *quant = i32::from(shifted.to_bits() as i16);
-    }
-    let [high, rest @ ..] = &mut block.codes[..] else { return };
-    match rest {
-        [low] => {
-            for ((high, low), quant) in high.iter_mut().zip(low).zip(quants) {
-                let upper = (quant + 64) >> 7;
-                *high = upper as i8;
-                *low = (quant - (upper << 7)) as i8;
-            }
+    let inverse = simd.splat(if inverse.is_finite() { inverse } else { 0.0 });
+    let mut halves = [0; 2];
+    for (half, x) in x.into_iter().enumerate() {
+        let ints = simd.low_halves(simd.add(simd.mul(x, inverse), simd.splat(ROUND)));
+        let split = simd.split(ints);
+        for (codes, part) in block.codes.iter_mut().zip(split) {
+            let codes = &mut codes.as_chunks_mut::<LANES>().0[half];
+            simd.store_bytes(if PARTS == 1 { ints } else { part }, codes);
         }
-        _ => {
-            for (code, quant) in high.iter_mut().zip(quants) {
-                *code = quant as i8;
-            }
-        }
+        halves[half] = simd.sum_ints(ints);
     }
-    let mut halves = [0i32; 2];
-    for (half, quants) in halves.iter_mut().zip(quants.as_chunks::<16>().0) {
-        for quant in quants {
-            *half += quant;
-        }
-    }
+    let scale = largest / most;
     block.scale = scale;
     block.minus_sum = -scale * (halves[0] + halves[1]) as f32;
     block.minus_halves = [-scale * halves[0] as f32, -scale * halves[1] as f32];
@@ -335,6 +314,30 @@ fn quantise<const PARTS: usize>(x: &[f32; BLOCK], block: &mut Block<PARTS>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Isa;
+    use crate::simd::Dispatch;
+
+    struct Quantise<'a, const PARTS: usize> {
+        x: &'a [f32; BLOCK],
+        block: &'a mut Block<PARTS>,
+    }
+
+    impl<const PARTS: usize> Op for Quantise<'_, PARTS> {
+        fn call<S: Simd>(self, simd: S) {
+            quantise(simd, self.x, self.block);
+        }
+    }
+
+    /// The same on every instruction set, but for what is not a number.
+    fn on_all<const PARTS: usize>(x: &[f32; BLOCK], block: &mut Block<PARTS>) {
+        Dispatch::Portable.run(Quantise { x, block });
+        for isa in Isa::available() {
+            let mut other = Block::ZERO;
+            Dispatch::new(isa).unwrap().run(Quantise { x, block: &mut other });
+            assert_eq!(other.codes, block.codes, "{isa}");
+            assert_eq!(format!("{other:?}"), format!("{block:?}"), "{isa}");
+        }
+    }
 
     fn quants(block: &Block<2>) -> Vec<i32> {
         let [high, low] = block.codes;
@@ -347,7 +350,7 @@ mod tests {
         x[..6].copy_from_slice(&[8191.0, -8190.5, 0.5, 1.5, -2.6, -8191.0]);
         x[20] = 64.0;
         let mut block = Block::<2>::ZERO;
-        quantise(&x, &mut block);
+        on_all(&x, &mut block);
         assert_eq!(block.scale, 1.0);
         assert_eq!(quants(&block)[..7], [8191, -8190, 0, 2, -3, -8191, 0]);
         assert_eq!((block.minus_sum, block.minus_halves), (8127.0, [8191.0, -64.0]));
@@ -356,14 +359,14 @@ mod tests {
 
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             x[7] = bad;
-            quantise(&x, &mut block);
+            on_all(&x, &mut block);
             assert!(!block.scale.is_finite(), "{bad}");
             assert_eq!(quants(&block)[7], 0);
         }
 
-        quantise(&[0.0; BLOCK], &mut block);
+        on_all(&[0.0; BLOCK], &mut block);
         assert_eq!(block, Block::ZERO);
-        quantise(&[1e-45; BLOCK], &mut block);
+        on_all(&[1e-45; BLOCK], &mut block);
         assert_eq!(quants(&block), [0; BLOCK]);
     }
 
@@ -373,11 +376,11 @@ mod tests {
         x[..6].copy_from_slice(&[254.0, -253.0, 1.0, 3.0, -5.2, -254.0]);
         x[20] = 128.0;
         let mut block = Block::<1>::ZERO;
-        quantise(&x, &mut block);
+        on_all(&x, &mut block);
         assert_eq!((block.scale, &block.codes[0][..7]), (2.0, &[127, -126, 0, 2, -3, -127, 0][..]));
         assert_eq!((block.minus_sum, block.minus_halves), (-2.0 * (64 - 127) as f32, [254.0, -128.0]));
         x[7] = f32::NAN;
-        quantise(&x, &mut block);
+        on_all(&x, &mut block);
         assert!(!block.scale.is_finite());
     }
 }

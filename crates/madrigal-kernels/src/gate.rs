@@ -19,22 +19,22 @@ pub enum Gate {
 }
 
 impl Gate {
-    /// Writes the result over `gate`. What is not a number stays visible.
+    /// Writes the result. What is not a number stays visible.
     #[inline(always)]
-    pub(crate) fn apply(self, gate: &mut [f32], up: &[f32]) {
+    pub(crate) fn apply(self, gate: &[f32], up: &[f32], out: &mut [f32]) {
         match self {
             Gate::Silu => {
-                for (gate, up) in gate.iter_mut().zip(up) {
-                    *gate = *gate / (1.0 + exp(-*gate)) * up;
+                for ((out, &gate), up) in out.iter_mut().zip(gate).zip(up) {
+                    *out = gate / (1.0 + exp(-gate)) * up;
                 }
             }
             Gate::ClampedSwiglu { alpha, limit } => {
-                for (gate, &up) in gate.iter_mut().zip(up) {
+                for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
                     // Unlike `f32::min`, comparisons keep a NaN.
-                    let cut = if *gate > limit { limit } else { *gate };
+                    let cut = if gate > limit { limit } else { gate };
                     let up = if up > limit { limit } else { up };
                     let up = if up < -limit { -limit } else { up };
-                    *gate = cut / (1.0 + exp(-alpha * cut)) * (up + 1.0);
+                    *out = cut / (1.0 + exp(-alpha * cut)) * (up + 1.0);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::activations::Rounded;
 use crate::blocked::{self, Sums};
 use crate::disjoint::Disjoint;
-use crate::simd::{BLOCK, Dispatch};
+use crate::simd::{BLOCK, Dispatch, Op, Simd};
 use crate::tiles::{self, Columns, PANEL};
 use crate::{Activations, Kernels, Matrix, dense};
 
@@ -170,9 +170,7 @@ impl Job<'_> {
                 blocked::Panel { kind, layout, bytes, x, blocks, rows }.sums(dispatch, columns, sums);
             }
         }
-        for (index, sums) in sums.iter().enumerate() {
-            self.write(index, outputs.clone(), sums);
-        }
+        dispatch.run(WriteAll { job: self, outputs, sums });
     }
 
     /// Puts finished sums where they belong; `index` counts the rows that take part.
@@ -199,6 +197,22 @@ impl Job<'_> {
                     *out = if add { *out } else { 0.0 } + (sum + bias);
                 }
             }
+        }
+    }
+}
+
+/// Writes the sums of all rows.
+struct WriteAll<'a> {
+    job: &'a Job<'a>,
+    outputs: Range<usize>,
+    sums: &'a [Sums],
+}
+
+impl Op for WriteAll<'_> {
+    #[inline(always)]
+    fn call<S: Simd>(self, _: S) {
+        for (index, sums) in self.sums.iter().enumerate() {
+            self.job.write(index, self.outputs.clone(), sums);
         }
     }
 }

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use madrigal_kernels::{Activations, AttentionJob, Gate, Heads, Kernels, KvLayer, Product, RopeTable, Rotation};
+use madrigal_kernels::{AttentionJob, Gate, Heads, Kernels, KvLayer, Product, RopeTable, Rotation};
 
-use super::{Batch, Outputs, rope_table};
+use super::{Batch, Buffers, Outputs, rope_table};
 use crate::hyperparameters::{Experts, Hyperparameters};
 use crate::voice::Part;
 use crate::weights::{Projection, Tensor, Weights, WeightsError};
@@ -100,7 +100,13 @@ impl GptOss {
         Ok(Self { shape: shape.clone(), mixture, rope, embedding, layers, norm, head })
     }
 
-    pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Outputs {
+    pub(super) fn forward(
+        &self,
+        kernels: &Kernels,
+        kv: &mut [KvLayer],
+        batch: &Batch<'_>,
+        buffers: &mut Buffers,
+    ) -> Outputs {
         let Hyperparameters { vocabulary, hidden, heads, head_dim, feed_forward, rms_epsilon, .. } = self.shape;
         let Experts { count: experts, chosen, limit, alpha } = self.mixture;
         let scale = 1.0 / (head_dim as f32).sqrt();
@@ -109,17 +115,17 @@ impl GptOss {
         let positions = batch.positions();
         let rotation = Rotation { head_dim, table: &self.rope, positions: &positions, style: self.shape.rope.style };
 
-        let mut input = Activations::new(); // what the next matrices multiply
-        let mut x = vec![0.0; rows * hidden]; // [rows, hidden], the residual stream
-        let mut queries = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
-        let mut keys = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
-        let mut values = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
-        let mut attended = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
+        let mut input = std::mem::take(&mut buffers.input); // what the next matrices multiply
+        let mut x = buffers.floats(rows * hidden); // [rows, hidden], the residual stream
+        let mut queries = buffers.floats(rows * query_width); // [rows, heads · head_dim]
+        let mut keys = buffers.floats(rows * kv_width); // [rows, kv_heads · head_dim]
+        let mut values = buffers.floats(rows * kv_width); // [rows, kv_heads · head_dim]
+        let mut attended = buffers.floats(rows * query_width); // [rows, heads · head_dim]
         let routes = rows * chosen.min(experts); // a token's way through one of its experts
-        let mut scores = vec![0.0; rows * experts]; // [rows, experts]
-        let mut gate = vec![0.0; routes * feed_forward]; // [routes, feed_forward]
-        let mut up = vec![0.0; routes * feed_forward]; // [routes, feed_forward]
-        let mut down = vec![0.0; routes * hidden]; // [routes, hidden]
+        let mut scores = buffers.floats(rows * experts); // [rows, experts]
+        let mut gate = buffers.floats(routes * feed_forward); // [routes, feed_forward]
+        let mut up = buffers.floats(routes * feed_forward); // [routes, feed_forward]
+        let mut down = buffers.floats(routes * hidden); // [routes, hidden]
 
         kernels.embed(&self.embedding.matrix(), batch.rows.iter().map(|row| row.token as usize), &mut x);
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
@@ -187,11 +193,13 @@ impl GptOss {
 
         let last = batch.wanting(&x, hidden, |row| row.wants_logits); // [wanting, hidden]
         let wanting = last.len() / hidden;
-        let mut logits = vec![0.0; wanting * vocabulary]; // [wanting, vocabulary]
+        let mut logits = buffers.floats(wanting * vocabulary); // [wanting, vocabulary]
         input.load_normed(kernels, batch.beside([&self.head]), &last, &self.norm, rms_epsilon, wanting);
         kernels.products(&input, &mut [Product::of(self.head.matrix(), &mut logits)]);
         let mut states = batch.wanting(&x, hidden, |row| row.wants_state); // [wanting, hidden]
         kernels.rms_norm(&mut states, &self.norm, rms_epsilon);
+        buffers.input = input;
+        buffers.keep([x, queries, keys, values, attended, scores, gate, up, down]);
         Outputs { logits, states }
     }
 }

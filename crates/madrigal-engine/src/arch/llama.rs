@@ -3,9 +3,9 @@
 //!
 //! Which of these a model has is its [`Kind`]'s business, so that a vector that is missing or too many is an error.
 
-use madrigal_kernels::{Activations, AttentionJob, Gate, Heads, Kernels, KvLayer, Product, RopeTable, Rotation};
+use madrigal_kernels::{AttentionJob, Gate, Heads, Kernels, KvLayer, Product, RopeTable, Rotation};
 
-use super::{Batch, Kind, Outputs, rope_table};
+use super::{Batch, Buffers, Kind, Outputs, rope_table};
 use crate::hyperparameters::Hyperparameters;
 use crate::voice::Part;
 use crate::weights::{Tensor, Weights, WeightsError};
@@ -100,7 +100,13 @@ impl Llama {
         Ok(Self { shape: shape.clone(), rope, embedding, layers, norm, head })
     }
 
-    pub(super) fn forward(&self, kernels: &Kernels, kv: &mut [KvLayer], batch: &Batch<'_>) -> Outputs {
+    pub(super) fn forward(
+        &self,
+        kernels: &Kernels,
+        kv: &mut [KvLayer],
+        batch: &Batch<'_>,
+        buffers: &mut Buffers,
+    ) -> Outputs {
         let Hyperparameters { vocabulary, hidden, heads, head_dim, feed_forward, rms_epsilon, .. } = self.shape;
         let scale = 1.0 / (head_dim as f32).sqrt();
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
@@ -108,14 +114,14 @@ impl Llama {
         let positions = batch.positions();
         let rotation = Rotation { head_dim, table: &self.rope, positions: &positions, style: self.shape.rope.style };
 
-        let mut input = Activations::new(); // what the next matrices multiply
-        let mut x = vec![0.0; rows * hidden]; // [rows, hidden], the residual stream
-        let mut queries = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
-        let mut keys = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
-        let mut values = vec![0.0; rows * kv_width]; // [rows, kv_heads · head_dim]
-        let mut attended = vec![0.0; rows * query_width]; // [rows, heads · head_dim]
-        let mut gate = vec![0.0; rows * feed_forward]; // [rows, feed_forward]
-        let mut up = vec![0.0; rows * feed_forward]; // [rows, feed_forward]
+        let mut input = std::mem::take(&mut buffers.input); // what the next matrices multiply
+        let mut x = buffers.floats(rows * hidden); // [rows, hidden], the residual stream
+        let mut queries = buffers.floats(rows * query_width); // [rows, heads · head_dim]
+        let mut keys = buffers.floats(rows * kv_width); // [rows, kv_heads · head_dim]
+        let mut values = buffers.floats(rows * kv_width); // [rows, kv_heads · head_dim]
+        let mut attended = buffers.floats(rows * query_width); // [rows, heads · head_dim]
+        let mut gate = buffers.floats(rows * feed_forward); // [rows, feed_forward]
+        let mut up = buffers.floats(rows * feed_forward); // [rows, feed_forward]
 
         kernels.embed(&self.embedding.matrix(), batch.rows.iter().map(|row| row.token as usize), &mut x);
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
@@ -162,11 +168,13 @@ impl Llama {
 
         let last = batch.wanting(&x, hidden, |row| row.wants_logits); // [wanting, hidden]
         let wanting = last.len() / hidden;
-        let mut logits = vec![0.0; wanting * vocabulary]; // [wanting, vocabulary]
+        let mut logits = buffers.floats(wanting * vocabulary); // [wanting, vocabulary]
         input.load_normed(kernels, batch.beside([&self.head]), &last, &self.norm, rms_epsilon, wanting);
         kernels.products(&input, &mut [Product::of(self.head.matrix(), &mut logits)]);
         let mut states = batch.wanting(&x, hidden, |row| row.wants_state); // [wanting, hidden]
         kernels.rms_norm(&mut states, &self.norm, rms_epsilon);
+        buffers.input = input;
+        buffers.keep([x, queries, keys, values, attended, gate, up]);
         Outputs { logits, states }
     }
 }

@@ -26,7 +26,7 @@ use super::{
     EngineError, Finish, GenerateEvent, GenerateRequest, Listener, MemoryReport, Pooling, Positions, Surprise,
     VoiceFrom,
 };
-use crate::arch::Row;
+use crate::arch::{Buffers, Row};
 use crate::kv::{BLOCK_LEN, Key, KvCache, OutOfMemory, Table};
 use crate::model::Model;
 
@@ -100,6 +100,7 @@ pub(super) struct State {
     deltas: BTreeMap<[u8; 32], u32>,
     /// The rows of the last step, for their memory.
     rows: Vec<Row>,
+    buffers: Buffers,
 }
 
 /// A sequence's state.

@@ -97,6 +97,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn abs(self, a: [__m256; 2]) -> [__m256; 2] {
+        let sign = self.splat(-0.0);
+        halves!(_mm256_andnot_ps, sign, a)
+    }
+
+    #[inline(always)]
     fn if_less(self, a: [__m256; 2], b: [__m256; 2], then: [__m256; 2], otherwise: [__m256; 2]) -> [__m256; 2] {
         let less = halves!(_mm256_cmp_ps::<_CMP_LT_OQ>, a, b);
         halves!(_mm256_blendv_ps, otherwise, then, less)
@@ -285,6 +291,45 @@ impl Simd for Avx2 {
     fn join(self, high: [__m256i; 2], low: [__m256i; 2]) -> [__m256i; 2] {
         let shifted = halves!(_mm256_slli_epi32::<7>, high);
         halves!(_mm256_add_epi32, shifted, low)
+    }
+
+    #[inline(always)]
+    fn low_halves(self, bits: [__m256; 2]) -> [__m256i; 2] {
+        let ints = halves!(_mm256_castps_si256, bits);
+        let raised = halves!(_mm256_slli_epi32::<16>, ints);
+        halves!(_mm256_srai_epi32::<16>, raised)
+    }
+
+    #[inline(always)]
+    fn split(self, ints: [__m256i; 2]) -> [[__m256i; 2]; 2] {
+        let half = avx2! { [_mm256_set1_epi32(64); 2] };
+        let raised = halves!(_mm256_add_epi32, ints, half);
+        let high = halves!(_mm256_srai_epi32::<7>, raised);
+        let back = halves!(_mm256_slli_epi32::<7>, high);
+        [high, halves!(_mm256_sub_epi32, ints, back)]
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, ints: [__m256i; 2], to: &mut [i8; LANES]) {
+        avx2! {
+            // The first byte of every four, moved to the front of each half of a vector.
+            let first = _mm256_set1_epi32(0x0c08_0400);
+            for (ints, to) in ints.into_iter().zip(to.as_chunks_mut::<8>().0) {
+                let bytes = _mm256_shuffle_epi8(ints, first);
+                let pairs = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4));
+                _mm_storel_epi64(to.as_mut_ptr().cast(), _mm256_castsi256_si128(pairs));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn sum_ints(self, ints: [__m256i; 2]) -> i32 {
+        avx2! {
+            let eight = _mm256_add_epi32(ints[0], ints[1]);
+            let four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+            let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b00_00_11_10>(four));
+            _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
+        }
     }
 
     #[inline(always)]

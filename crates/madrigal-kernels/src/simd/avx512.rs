@@ -91,6 +91,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn abs(self, a: __m512) -> __m512 {
+        avx512! { _mm512_abs_ps(a) }
+    }
+
+    #[inline(always)]
     fn if_less(self, a: __m512, b: __m512, then: __m512, otherwise: __m512) -> __m512 {
         avx512! { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), otherwise, then) }
     }
@@ -220,6 +225,29 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn join(self, high: __m512i, low: __m512i) -> __m512i {
         avx512! { _mm512_add_epi32(_mm512_slli_epi32::<7>(high), low) }
+    }
+
+    #[inline(always)]
+    fn low_halves(self, bits: __m512) -> __m512i {
+        avx512! { _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(_mm512_castps_si512(bits))) }
+    }
+
+    #[inline(always)]
+    fn split(self, ints: __m512i) -> [__m512i; 2] {
+        avx512! {
+            let high = _mm512_srai_epi32::<7>(_mm512_add_epi32(ints, _mm512_set1_epi32(64)));
+            [high, _mm512_sub_epi32(ints, _mm512_slli_epi32::<7>(high))]
+        }
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, ints: __m512i, to: &mut [i8; LANES]) {
+        avx512! { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(ints)) }
+    }
+
+    #[inline(always)]
+    fn sum_ints(self, ints: __m512i) -> i32 {
+        avx512! { _mm512_reduce_add_epi32(ints) }
     }
 
     #[inline(always)]

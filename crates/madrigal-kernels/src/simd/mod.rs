@@ -46,6 +46,7 @@ pub(crate) trait Simd: Copy {
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// `if a > b { a } else { b }`, so `b` where one of them is NaN.
     fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn abs(self, a: Self::Floats) -> Self::Floats;
     /// `if a < b { then } else { otherwise }`.
     fn if_less(self, a: Self::Floats, b: Self::Floats, then: Self::Floats, otherwise: Self::Floats) -> Self::Floats;
     /// `2^n` from the bits of `1.5 * 2^23 + n`, for `-126 <= n <= 127`.
@@ -92,6 +93,13 @@ pub(crate) trait Simd: Copy {
     fn dot_four(self, sums: Self::Ints, codes: Self::Codes, activations: Self::Four) -> Self::Ints;
     /// `128 * high + low`, exactly.
     fn join(self, high: Self::Ints, low: Self::Ints) -> Self::Ints;
+    /// The signed numbers in the low 16 bits of each lane.
+    fn low_halves(self, bits: Self::Floats) -> Self::Ints;
+    /// For numbers of 14 bits, what [`Simd::join`] makes them of: the first in `-64..=64`, the second in `-64..=63`.
+    fn split(self, ints: Self::Ints) -> [Self::Ints; 2];
+    /// The low bytes.
+    fn store_bytes(self, ints: Self::Ints, to: &mut [i8; LANES]);
+    fn sum_ints(self, ints: Self::Ints) -> i32;
     /// Rounded to floats.
     fn to_floats(self, ints: Self::Ints) -> Self::Floats;
 }

@@ -117,6 +117,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn abs(self, a: [float32x4_t; 4]) -> [float32x4_t; 4] {
+        quarters!(vabsq_f32, a)
+    }
+
+    #[inline(always)]
     fn if_less(
         self,
         a: [float32x4_t; 4],
@@ -299,6 +304,36 @@ impl Simd for Neon {
     fn join(self, high: [int32x4_t; 4], low: [int32x4_t; 4]) -> [int32x4_t; 4] {
         let shifted = quarters!(vshlq_n_s32::<7>, high);
         quarters!(vaddq_s32, shifted, low)
+    }
+
+    #[inline(always)]
+    fn low_halves(self, bits: [float32x4_t; 4]) -> [int32x4_t; 4] {
+        let ints = quarters!(vreinterpretq_s32_f32, bits);
+        let raised = quarters!(vshlq_n_s32::<16>, ints);
+        quarters!(vshrq_n_s32::<16>, raised)
+    }
+
+    #[inline(always)]
+    fn split(self, ints: [int32x4_t; 4]) -> [[int32x4_t; 4]; 2] {
+        let half = neon! { [vdupq_n_s32(64); 4] };
+        let raised = quarters!(vaddq_s32, ints, half);
+        let high = quarters!(vshrq_n_s32::<7>, raised);
+        let back = quarters!(vshlq_n_s32::<7>, high);
+        [high, quarters!(vsubq_s32, ints, back)]
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, ints: [int32x4_t; 4], to: &mut [i8; LANES]) {
+        neon! {
+            let first = vcombine_s16(vmovn_s32(ints[0]), vmovn_s32(ints[1]));
+            let second = vcombine_s16(vmovn_s32(ints[2]), vmovn_s32(ints[3]));
+            vst1q_s8(to.as_mut_ptr(), vcombine_s8(vmovn_s16(first), vmovn_s16(second)));
+        }
+    }
+
+    #[inline(always)]
+    fn sum_ints(self, ints: [int32x4_t; 4]) -> i32 {
+        neon! { vaddvq_s32(vaddq_s32(vaddq_s32(ints[0], ints[1]), vaddq_s32(ints[2], ints[3]))) }
     }
 
     #[inline(always)]

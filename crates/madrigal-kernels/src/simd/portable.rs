@@ -70,6 +70,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn abs(self, a: [f32; LANES]) -> [f32; LANES] {
+        a.map(f32::abs)
+    }
+
+    #[inline(always)]
     fn if_less(
         self,
         a: [f32; LANES],
@@ -222,6 +227,31 @@ impl Simd for Portable {
             *low += 128 * high;
         }
         low
+    }
+
+    #[inline(always)]
+    fn low_halves(self, bits: [f32; LANES]) -> [i32; LANES] {
+        bits.map(|bits| i32::from(bits.to_bits() as i16))
+    }
+
+    #[inline(always)]
+    fn split(self, ints: [i32; LANES]) -> [[i32; LANES]; 2] {
+        let high = ints.map(|int| (int + 64) >> 7);
+        let mut low = ints;
+        for (low, high) in low.iter_mut().zip(high) {
+            *low -= high << 7;
+        }
+        [high, low]
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, ints: [i32; LANES], to: &mut [i8; LANES]) {
+        *to = ints.map(|int| int as i8);
+    }
+
+    #[inline(always)]
+    fn sum_ints(self, ints: [i32; LANES]) -> i32 {
+        ints.into_iter().sum()
     }
 
     #[inline(always)]

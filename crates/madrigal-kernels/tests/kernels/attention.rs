@@ -28,7 +28,7 @@ const SCALE: f32 = 0.3;
 
 /// Stores one position.
 fn write(layer: &mut KvLayer, block: u32, slot: usize, k: &[f32], v: &[f32]) {
-    Kernels::new(Isa::Portable, 1).unwrap().write_kv(layer, &[KvPlace { row: 0, block, slot }], k, v);
+    Kernels::new(Isa::Portable, 1).expect("kernels").write_kv(layer, &[KvPlace { row: 0, block, slot }], k, v);
 }
 
 impl World {

@@ -41,6 +41,7 @@ impl Worker {
         self.settle(&shares);
         self.use_states(&shares, &outputs.states);
         self.use_logits(&mut outputs.logits, &wanting);
+        self.state.buffers.keep([outputs.logits]);
         for Share { arrival, .. } in &shares {
             self.end_listener_at_end(*arrival);
         }
@@ -122,7 +123,8 @@ impl Worker {
             wanting.extend(wants.map(|(first, count)| (arrival, first, count)));
             batch.tables.push(Blocks { below: cached.table.blocks(BELOW), above: cached.table.blocks(ABOVE) });
         }
-        let outputs = self.model.architecture().forward(&self.kernels, self.cache.layers_mut(), &batch);
+        let outputs =
+            self.model.architecture().forward(&self.kernels, self.cache.layers_mut(), &batch, &mut self.state.buffers);
         self.state.rows = batch.rows;
         (outputs, wanting)
     }
