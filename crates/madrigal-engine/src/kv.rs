@@ -37,8 +37,8 @@ use tree::common_length;
 /// Positions in a block.
 pub(crate) const BLOCK_LEN: usize = 32;
 
-/// The fewest blocks added at a time, so that growing costs few copies.
-const GROWTH: usize = 8;
+/// The fewest blocks added at a time.
+const GROWTH: usize = 2;
 
 /// All blocks of one model.
 #[derive(Debug)]

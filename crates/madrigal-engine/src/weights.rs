@@ -94,6 +94,18 @@ impl Tensor {
             file.release(range.start + rows.start * row..range.start + rows.end * row);
         }
     }
+
+    /// Where it begins in its file.
+    fn offset(&self) -> usize {
+        if let Bytes::Mapped(_, range) = &self.bytes { range.start } else { usize::MAX }
+    }
+
+    /// Tells the system that what its file has before it is not needed for now.
+    fn release_before(&self) {
+        if let Bytes::Mapped(file, range) = &self.bytes {
+            file.release(0..range.start);
+        }
+    }
 }
 
 impl Bytes {

@@ -64,6 +64,9 @@ impl FromStr for KvType {
     }
 }
 
+/// Bytes of addresses that keys, and values, of a layer have in advance; allocations of this size are pages of their own.
+const ROOM_AHEAD: usize = 64 << 20;
+
 /// Positions whose scores are computed together: two vectors of them.
 pub(crate) const SPAN: usize = 2 * LANES;
 
@@ -241,7 +244,14 @@ impl KvLayer {
     /// Makes room for `blocks` in all, so that [`KvLayer::resize`] to as many allocates nothing. Nothing else changes.
     pub fn reserve(&mut self, blocks: usize) -> Result<(), TryReserveError> {
         fn reserve<T>(lines: &mut Vec<T>, wanted: usize) -> Result<(), TryReserveError> {
-            lines.try_reserve_exact(wanted.saturating_sub(lines.len()))
+            let more = wanted.saturating_sub(lines.len());
+            if more <= lines.capacity() - lines.len() {
+                return Ok(());
+            }
+            // Room for more is only addresses, until it is written. With it, growing copies nothing and leaves no holes. A
+            // system that counts addresses may refuse it.
+            let ahead = more.max((ROOM_AHEAD / size_of::<T>()).saturating_sub(lines.len()));
+            lines.try_reserve_exact(ahead).or_else(|_| lines.try_reserve_exact(more))
         }
         // A number beyond the address space is refused like any other that cannot be had.
         let (k, v) = (self.shape.key_lines(), self.shape.value_lines());

@@ -125,7 +125,7 @@ impl KvCache {
     fn grow(&mut self, tier: usize) -> Result<(), OutOfMemory> {
         let Tier { promised, charged, block_bytes, .. } = self.tiers[tier];
         let first = self.tiers[tier].allocated();
-        let wanted = promised.clamp(GROWTH, GROWTH.max(first / 4));
+        let wanted = promised.clamp(GROWTH, GROWTH.max(first / 8));
         let extra = wanted.saturating_sub(charged - first);
         if extra > 0 && self.reservation.reserve(block_bytes.saturating_mul(extra as u64)).is_ok() {
             self.tiers[tier].charged += extra;

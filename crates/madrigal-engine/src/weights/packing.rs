@@ -74,6 +74,14 @@ pub(crate) fn pack_all(matrices: &[Tensor], threads: usize) -> Result<(), Packin
     #[cfg(target_os = "linux")]
     let _ = memory.advise(memmap2::Advice::HugePage);
     write(&waiting, &ranges, &mut memory, threads);
+    // Reading one page brings its neighbours along, so those that were given back may be there again. The head of the file
+    // has been read as well.
+    for tensor in &waiting {
+        tensor.release(0..tensor.rows);
+    }
+    if let Some(first) = waiting.iter().min_by_key(|tensor| tensor.offset()) {
+        first.release_before();
+    }
     let memory = Arc::new(memory.make_read_only().map_err(|source| PackingError { bytes, source })?);
     for (tensor, range) in waiting.into_iter().zip(ranges) {
         let _ = tensor.packed.set(Tiles { memory: Arc::clone(&memory), range });

@@ -188,32 +188,32 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn load_u8(self, from: &[u8; LANES]) -> [float32x4_t; 4] {
-        neon! {
+        let ints = neon! {
             let bytes = vld1q_u8(from.as_ptr());
             let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_u8(vget_high_u8(bytes)));
-            let ints = [
+            [
                 vmovl_u16(vget_low_u16(low)),
                 vmovl_u16(vget_high_u16(low)),
                 vmovl_u16(vget_low_u16(high)),
                 vmovl_u16(vget_high_u16(high)),
-            ];
-            quarters!(vcvtq_f32_u32, ints)
-        }
+            ]
+        };
+        quarters!(vcvtq_f32_u32, ints)
     }
 
     #[inline(always)]
     fn load_i8(self, from: &[u8; LANES]) -> [float32x4_t; 4] {
-        neon! {
+        let ints = neon! {
             let bytes = vreinterpretq_s8_u8(vld1q_u8(from.as_ptr()));
             let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_s8(vget_high_s8(bytes)));
-            let ints = [
+            [
                 vmovl_s16(vget_low_s16(low)),
                 vmovl_s16(vget_high_s16(low)),
                 vmovl_s16(vget_low_s16(high)),
                 vmovl_s16(vget_high_s16(high)),
-            ];
-            quarters!(vcvtq_f32_s32, ints)
-        }
+            ]
+        };
+        quarters!(vcvtq_f32_s32, ints)
     }
 
     #[inline(always)]
