@@ -585,6 +585,7 @@ fn a_bench_measures_what_it_is_asked_for() {
     assert_eq!((&result["machine"]["threads"], &result["machine"]["read_gbs"]), (&json!(1), &Value::Null));
     assert_eq!(result["model"]["bytes"], fs::metadata(&model).unwrap().len());
     assert_eq!(result["model"]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!((&result["model"]["kv"], &result["model"]["activations"]), (&json!("bf16"), &json!("14")));
     assert_eq!(result["ratios"], json!([]));
     let expected = [
         ("load 1", 1),

@@ -134,6 +134,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result {
         sha256,
         bytes,
         kv: engine.kv().to_string(),
+        activations: engine.activations().to_string(),
         memory,
         other_version: bench.theirs.as_ref().map(|theirs| theirs.version.clone()),
     };

@@ -172,6 +172,7 @@ fn page(model: &Model) -> String {
             info.kv
         ),
     );
+    fact("activations", &format_args!("{} bits beside quantised weights that allow the choice", info.activations));
     for file in &info.files {
         let size = file.bytes.map_or_else(|| "gone".to_owned(), show_bytes);
         fact(file.role, &format_args!("{} ({size})", file.path.display()));

@@ -75,6 +75,8 @@ pub(super) struct Conditions {
     pub(super) sha256: Option<String>,
     pub(super) bytes: u64,
     pub(super) kv: String,
+    /// Bits beside weights that allow the choice.
+    pub(super) activations: String,
     pub(super) memory: Option<Memory>,
     pub(super) other_version: Option<String>,
 }
@@ -209,6 +211,7 @@ impl Rows {
             },
             "model": {
                 "path": conditions.path, "sha256": conditions.sha256, "bytes": conditions.bytes, "kv": conditions.kv,
+                "activations": conditions.activations,
             },
             "rows": rows,
             "ratios": ratios,
@@ -221,12 +224,13 @@ impl Rows {
     /// A table for people.
     pub(super) fn table(&self, conditions: &Conditions) -> String {
         let mut text = format!(
-            "{BOLD}{}{BOLD:#}\n{DIM}{}, {} threads, {}, keys and values as {}{DIM:#}\n\n",
+            "{BOLD}{}{BOLD:#}\n{DIM}{}, {} threads, {}, keys and values as {}, activations of {} bits{DIM:#}\n\n",
             neutral(&conditions.path),
             neutral(&conditions.cpu),
             conditions.threads,
             conditions.isa,
-            conditions.kv
+            conditions.kv,
+            conditions.activations
         );
         let ratios = self.ratios();
         text.push_str(&format!(
@@ -336,6 +340,7 @@ mod tests {
             sha256: None,
             bytes: 1000,
             kv: "bf16".to_owned(),
+            activations: "8".to_owned(),
             memory: Some(Memory { peak: 1300, kv: 100 }),
             other_version: Some("1.2".to_owned()),
         };
