@@ -112,10 +112,12 @@ pub(crate) fn bench(args: &BenchArgs) -> Result {
     let finding = Finding { python: args.python.clone(), yes: args.yes };
     let python = args.against.map(|Against::LlamaCpp| gguf(&path).and_then(|()| finding.python())).transpose()?;
 
-    let ours = Ours::start(&path, args.running.options()?, args.voices(), args.seed)?;
+    let ours = Ours::start(&path, args.running.options()?, args.voices() > 0)?;
     let mut bench = Bench { args, ours, theirs: None, rows: Rows::default(), adapters: None };
     bench.rows.add(Workload::Load, Side::Ours, [1, 0, 1], bench.ours.ready);
+    // The model's own memory, before there are voices.
     let memory = bench.memory()?;
+    bench.ours.make_voices(args.voices(), args.seed)?;
     if let Some(python) = python {
         bench.open_theirs(&python, &path)?;
     }

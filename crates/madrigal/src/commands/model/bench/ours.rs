@@ -34,21 +34,27 @@ pub(super) struct Conversed {
 }
 
 impl Ours {
-    /// Loads the model and makes as many voices, with deltas in the upper half of its layers.
-    pub(super) fn start(path: &Path, options: EngineOptions, voices: usize, seed: u64) -> Result<Self> {
+    /// Loads the model; `voices` says whether there will be some, with deltas in the upper half of its layers.
+    pub(super) fn start(path: &Path, options: EngineOptions, voices: bool) -> Result<Self> {
         let begun = Instant::now();
         let model = Model::open(path).map_err(Failure::of)?;
         let layers = model.hyperparameters().layers;
-        let shared_layers = (voices > 0).then_some(layers / 2);
+        let shared_layers = voices.then_some(layers / 2);
         let options = EngineOptions { shared_layers, ..options };
         let engine = Engine::start(model, options).map_err(Failure::of)?;
         engine.sequence().blocking_logits(&[1], Positions::Last).map_err(Failure::of)?;
         let ready = begun.elapsed().as_secs_f64();
-        let shape = engine.model().hyperparameters();
-        let lora = |voice| Lora::random(shape, RANK, layers / 2..layers, seed.wrapping_add(voice)).map(Arc::new);
-        let loras = (0..voices as u64).map(lora).collect::<std::result::Result<_, _>>().map_err(Failure::of)?;
         let sampling = SamplerConfig { logit_bias: markers(engine.model().tokenizer()), ..SamplerConfig::greedy() };
-        Ok(Self { engine, sampling, loras, ready })
+        Ok(Self { engine, sampling, loras: Vec::new(), ready })
+    }
+
+    /// Makes voices, each with a delta of its own.
+    pub(super) fn make_voices(&mut self, voices: usize, seed: u64) -> Result {
+        let shape = self.engine.model().hyperparameters();
+        let layers = shape.layers / 2..shape.layers;
+        let lora = |voice| Lora::random(shape, RANK, layers.clone(), seed.wrapping_add(voice)).map(Arc::new);
+        self.loras = (0..voices as u64).map(lora).collect::<std::result::Result<_, _>>().map_err(Failure::of)?;
+        Ok(())
     }
 
     pub(super) fn engine(&self) -> &Engine {
