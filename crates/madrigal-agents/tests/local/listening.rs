@@ -17,6 +17,10 @@ use crate::fixtures;
 /// White space at the end is no part of a message; the token that it was in is spelled anew.
 const RESPELLED: usize = 2;
 
+/// A listener reads several tokens at a time, so it may be so many behind when the message ends (as the engine's own test
+/// bounds it).
+const BEHIND: usize = 8;
+
 const NAMES: [&str; 3] = ["Ada", "Bo", "Cy"];
 
 /// How a talk of three goes.
@@ -77,13 +81,13 @@ fn read_after_whole_messages(talk: &Listened) -> Vec<usize> {
     talk.read[1..].iter().zip(whole).filter(|(_, whole)| *whole).map(|(read, _)| *read).collect()
 }
 
-/// However long the message was, the next one to speak reads what its template writes after it, and nothing else.
+/// However long the message was, the next one to speak reads what its template writes after it, and the few last tokens.
 #[tokio::test]
-async fn the_next_one_reads_only_what_the_template_adds() {
+async fn the_next_one_reads_what_the_template_adds_and_little_else() {
     let between = "<|im_end|>\n<|im_start|>assistant\n";
     for (template, between) in [(Some(CHATML), between), (Some(STRICT), between), (None, "\nAda:")] {
         let engine = engine_with_window("qwen3", template, 8192);
-        let most = markup(&engine, between) + RESPELLED;
+        let most = markup(&engine, between) + RESPELLED + BEHIND;
         for length in [20, 200, 800] {
             // The model ends most texts sooner; it takes some topics until one is long enough.
             let mut long_enough = false;
@@ -99,9 +103,11 @@ async fn the_next_one_reads_only_what_the_template_adds() {
             assert!(long_enough, "{template:?}, {length} tokens");
         }
     }
-    if let Some(path) = fixtures::shared("the_next_one_reads_only_what_the_template_adds", "models/stories260K") {
+    if let Some(path) =
+        fixtures::shared("the_next_one_reads_what_the_template_adds_and_little_else", "models/stories260K")
+    {
         let engine = start(&path);
-        let most = markup(&engine, "\nAda:") + RESPELLED;
+        let most = markup(&engine, "\nAda:") + RESPELLED + BEHIND;
         let talk = talk(&engine, "The sea.", 40, 7, Some(false)).await;
         let read = read_after_whole_messages(&talk);
         assert!(!read.is_empty() && read.iter().all(|read| *read <= most), "{:?} of {:?}", talk.read, lengths(&talk));

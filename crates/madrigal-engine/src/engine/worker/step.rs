@@ -276,7 +276,7 @@ struct Ear {
 /// Rows that cost hardly more than one: weights and memory are waited for in any case.
 const FREE_ROWS: usize = 4;
 
-/// A listener that is so far behind, or further, catches up by as many rows at a time.
+/// The most rows at a time by which a listener catches up that has fallen behind, or has its own context to read.
 const CATCH_UP: usize = 32;
 
 /// The listeners' rows in a step of `awaited` rows that somebody waits for: as many as are free, and no fewer than there are
@@ -284,20 +284,25 @@ const CATCH_UP: usize = 32;
 /// and values are read for each of its turns: for every row if each had one, and soon that is more than the weights.
 /// So a listener is behind by a few tokens, which its next prompt makes up for.
 fn ride_along(mut ears: Vec<Ear>, awaited: usize) -> Vec<Share> {
-    let mut left = FREE_ROWS.saturating_sub(awaited).max(ears.len()).min(ROWS_PER_STEP.saturating_sub(awaited));
+    let mut room = ROWS_PER_STEP.saturating_sub(awaited);
+    let mut left = FREE_ROWS.saturating_sub(awaited).max(ears.len()).min(room);
     let whole = left;
+    // Nobody who keeps up is ever so far behind.
+    let behind = 2 * ears.len().max(FREE_ROWS);
     // The one that is furthest behind first; of several, the first in turn.
     ears.sort_by_key(|ear| std::cmp::Reverse(ear.unread));
     let mut shares = Vec::new();
     for Ear { arrival, unread, ended } in ears {
-        let rows = match unread {
-            _ if left == 0 => 0,
-            CATCH_UP.. => CATCH_UP.min(ROWS_PER_STEP.saturating_sub(awaited)),
-            _ if ended => unread.min(left),
-            _ if unread >= whole => left,
-            _ => 0,
+        let rows = if unread >= behind {
+            unread.min(CATCH_UP).min(room)
+        } else if unread >= whole || ended {
+            let rows = unread.min(left).min(room);
+            left -= rows;
+            rows
+        } else {
+            0
         };
-        left = left.saturating_sub(rows);
+        room -= rows;
         if rows > 0 {
             shares.push(Share { arrival, rows });
         }
@@ -330,12 +335,12 @@ mod tests {
             (&[(3, false), (3, false)], 1, &[3, 0]),
             (&[(1, false), (4, false)], 1, &[0, 3]),
             (&[(2, true), (2, true)], 1, &[2, 1]),
-            (&[(2, true), (9, false)], 1, &[0, 3]),
+            (&[(2, true), (7, false)], 1, &[0, 3]),
             // Many listeners, or many who are waited for: as many rows as listeners.
             (&[(5, false), (4, false), (1, false), (1, false), (1, false)], 1, &[5, 0, 0, 0, 0]),
             (&[(2, false), (1, false)], 8, &[2, 0]),
             // Far behind.
-            (&[(128, false), (40, false)], 1, &[32, 0]),
+            (&[(128, false), (20, false), (2, false)], 1, &[32, 20, 0]),
             // No room.
             (&[(3, false), (3, false)], ROWS_PER_STEP, &[0, 0]),
             (&[(300, false)], ROWS_PER_STEP - 2, &[2]),
