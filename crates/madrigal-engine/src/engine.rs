@@ -123,9 +123,9 @@ pub struct VoiceFrom {
     pub from: usize,
 }
 
-/// A sequence that listens: while the speaker draws tokens, those that are said aloud become its rows in the next step.
-/// When the speaker has ended, its cache has, or will have before its next request begins, `ids` and then
-/// [`Generated::ids`].
+/// A sequence that listens: while the speaker draws tokens, it reads those that are said aloud, a few at a time.
+/// When the speaker has ended, it reads on to the end of `ids` and [`Generated::ids`]; what it has not read by its next
+/// request, some tokens at most, that request reads.
 ///
 /// A listener changes nobody's result and keeps nobody waiting. It stops listening when its sequence is asked something,
 /// when its window is full, or when there is no memory for it.

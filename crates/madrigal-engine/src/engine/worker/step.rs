@@ -222,41 +222,39 @@ impl Turn<'_> {
 
 impl State {
     /// How many rows each job may read in this step: those that somebody waits for one each, then evenly as much as they
-    /// want; listeners as [`ride_along`] says. Where nobody waits, listeners share all there is.
+    /// want, but for one that is left for listeners; these as [`ride_along`] says. Where nobody waits, listeners share all
+    /// there is.
     fn shares(&self) -> Vec<Share> {
         let (mut awaited, mut listening) = (Vec::new(), Vec::new());
         for &arrival in &self.running {
             let Some(job) = self.jobs.get(&arrival).filter(|job| job.unread() > 0) else { continue };
             match &job.work {
                 Work::Listen(heard) => listening.push(Ear { arrival, unread: job.unread(), ended: heard.has_ended() }),
-                _ => awaited.push((Share { arrival, rows: 0 }, job.unread())),
+                _ => awaited.push((arrival, job.unread())),
             }
         }
         if awaited.is_empty() {
-            let mut shares: Vec<_> =
-                listening.iter().map(|ear| (Share { arrival: ear.arrival, rows: 0 }, ear.unread)).collect();
-            share_evenly(&mut shares, ROWS_PER_STEP);
-            return shares.into_iter().map(|(share, _)| share).filter(|share| share.rows > 0).collect();
+            return share_evenly(listening.iter().map(|ear| (ear.arrival, ear.unread)), ROWS_PER_STEP);
         }
-        share_evenly(&mut awaited, ROWS_PER_STEP);
-        let mut shares: Vec<Share> =
-            awaited.into_iter().map(|(share, _)| share).filter(|share| share.rows > 0).collect();
+        let left_over = usize::from(!listening.is_empty());
+        let mut shares = share_evenly(awaited, ROWS_PER_STEP - left_over);
         let rows = shares.iter().map(|share| share.rows).sum();
         shares.extend(ride_along(listening, rows));
         shares
     }
 }
 
-/// Hands out up to `rows` rows: one to each in turn, then evenly as much as they want, which stands beside them.
-fn share_evenly(shares: &mut [(Share, usize)], rows: usize) {
+/// Hands out up to `rows` rows to jobs that have so much unread: one to each in turn, then evenly as much as they want.
+fn share_evenly(jobs: impl IntoIterator<Item = (u64, usize)>, rows: usize) -> Vec<Share> {
+    let mut shares: Vec<_> = jobs.into_iter().map(|(arrival, unread)| (Share { arrival, rows: 0 }, unread)).collect();
     let mut left = rows;
     loop {
         let hungry = shares.iter().filter(|(share, unread)| share.rows < *unread).count();
         if hungry == 0 || left == 0 {
-            return;
+            return shares.into_iter().map(|(share, _)| share).filter(|share| share.rows > 0).collect();
         }
         let portion = (left / hungry).max(1);
-        for (share, unread) in shares.iter_mut() {
+        for (share, unread) in &mut shares {
             let more = portion.min(*unread - share.rows).min(left);
             share.rows += more;
             left -= more;
@@ -344,9 +342,23 @@ mod tests {
             // No room.
             (&[(3, false), (3, false)], ROWS_PER_STEP, &[0, 0]),
             (&[(300, false)], ROWS_PER_STEP - 2, &[2]),
+            // What is left beside a long prompt.
+            (&[(1, false), (3, true)], ROWS_PER_STEP - 1, &[0, 1]),
         ] {
             assert_eq!(rows(ears, awaited), expected, "{ears:?} beside {awaited}");
         }
+    }
+
+    #[test]
+    fn everyone_who_waits_gets_a_row_and_the_rest_is_shared() {
+        let shared = |unread: &[usize], rows| -> Vec<usize> {
+            let jobs = unread.iter().enumerate().map(|(arrival, &unread)| (arrival as u64, unread));
+            share_evenly(jobs, rows).iter().map(|share| share.rows).collect()
+        };
+        assert_eq!(shared(&[1, 500, 1], 128), [1, 126, 1]);
+        assert_eq!(shared(&[500, 10, 500], 100), [45, 10, 45]);
+        assert_eq!(shared(&[5; 200], 128), [1; 128]);
+        assert_eq!(shared(&[3, 4], 128), [3, 4]);
     }
 
     /// Whatever is said, nobody falls behind by more than a few tokens.
