@@ -3,10 +3,12 @@
 //! Owns the contract between the conversation loop and every chat model. The implementors are in
 //! [`crate::chat_models`]; all of them run the conformance suite there.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use madrigal_engine::KeptKvError;
 use madrigal_journal::event::{Finish, Source};
 
 pub use crate::chat_models::local::Ear;
@@ -71,6 +73,23 @@ pub trait ChatModel: Send {
 
     /// Takes a recorded reply to `request` as its own, so that its inner state is as if it had said it.
     fn adopt(&mut self, request: &ReplyRequest<'_>, recorded: &Reply);
+
+    /// Writes what it has cached of the conversation to a file, for [`Self::restore_kv`] in another process; returns how
+    /// many tokens that is, `None` for a model that has no such cache. `weights` names its weights, as digests do.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    fn save_kv(&self, _weights: &str, _to: File) -> Result<Option<usize>, KeptKvError> {
+        Ok(None)
+    }
+
+    /// Takes what [`Self::save_kv`] wrote, so that it need not be read again. Nothing that it says depends on it.
+    ///
+    /// # Errors
+    /// When the file cannot be used; everything is read again then.
+    fn restore_kv(&mut self, _weights: &str, _from: File) -> Result<Option<usize>, KeptKvError> {
+        Ok(None)
+    }
 
     /// Inner state in a line for people (`--show-state`); `None` where there is none to show.
     fn state(&self) -> Option<String> {

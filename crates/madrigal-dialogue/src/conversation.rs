@@ -194,6 +194,12 @@ impl Conversation {
         self
     }
 
+    /// Who sits at the table.
+    #[must_use]
+    pub fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
     /// Holds the conversation over `record` until a rule, a control word, a person or a failure stops it.
     ///
     /// # Errors

@@ -9,12 +9,14 @@ pub(crate) mod budget;
 mod constrained;
 mod error;
 mod job;
+mod kept;
 mod listening;
 mod pooling;
 mod speech;
 mod thoughts;
 mod worker;
 
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
@@ -25,6 +27,7 @@ use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
 pub use budget::MemoryBudget;
 pub use error::EngineError;
+pub use kept::KeptKvError;
 
 use crate::constraint::{Constraint, ConstraintError, Grammar, Spelling};
 use crate::kv::{BLOCK_LEN, KvCache};
@@ -461,6 +464,32 @@ impl Sequence {
         // As in `generate`.
         let _ = self.shared.commands.send(command);
         answer
+    }
+
+    /// Writes what is cached of this sequence to a file, for [`Self::restore`] in another process; returns how many tokens
+    /// that is. `weights` names the weights; digests of the model's files do. Waits for the step that is being computed.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, weights: &str, to: File) -> Result<usize, KeptKvError> {
+        let (reply, saved) = mpsc::channel();
+        // As in `generate`.
+        let _ = self.shared.commands.send(Command::Save { sequence: self.id, weights: weights.to_owned(), to, reply });
+        saved.recv().map_err(|_| KeptKvError::Stopped)?
+    }
+
+    /// Makes what [`Self::save`] has written what is cached of this sequence; returns how many tokens that is. They are not
+    /// read again, and what is said next has the same bits as if they were.
+    ///
+    /// # Errors
+    /// When the file is damaged, was made by another program, on other weights or in another way, when there is no memory
+    /// for it, or when the sequence is in use. Nothing has changed then.
+    pub fn restore(&self, weights: &str, from: File) -> Result<usize, KeptKvError> {
+        let (reply, restored) = mpsc::channel();
+        let command = Command::Restore { sequence: self.id, weights: weights.to_owned(), from, reply };
+        // As in `generate`.
+        let _ = self.shared.commands.send(command);
+        restored.recv().map_err(|_| KeptKvError::Stopped)?
     }
 
     /// Another sequence that begins with what is cached now of this one's first `at` tokens. No key or value is copied

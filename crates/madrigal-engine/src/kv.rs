@@ -14,6 +14,7 @@
 //! Blocks in the tree that no table holds are kept until room is needed, and given up in the order in which they were
 //! let go of. Blocks that a table holds are never taken from it.
 
+mod kept;
 mod memory;
 mod table;
 mod tier;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use madrigal_kernels::{KvLayer, KvShape};
 
+pub(crate) use kept::LoadError;
 pub(crate) use table::{ABOVE, BELOW, Key, Table};
 
 use crate::engine::budget::Reservation;
@@ -43,6 +45,7 @@ const GROWTH: usize = 2;
 /// All blocks of one model.
 #[derive(Debug)]
 pub(crate) struct KvCache {
+    shape: KvShape,
     layers: Vec<KvLayer>,
     tiers: [Tier; 2],
     reservation: Reservation,
@@ -63,6 +66,14 @@ pub(crate) enum OutOfMemory {
     Limit { needed: u64, available: u64 },
     /// The system has no memory for so much in all.
     System { needed: u64 },
+}
+
+impl OutOfMemory {
+    /// What would be taken.
+    pub(crate) fn needed(self) -> u64 {
+        let (Self::Limit { needed, .. } | Self::System { needed }) = self;
+        needed
+    }
 }
 
 /// What the blocks take, in bytes.
@@ -88,6 +99,7 @@ impl KvCache {
     ) -> Self {
         let split = shared_layers.min(layers);
         Self {
+            shape,
             layers: (0..layers).map(|_| KvLayer::new(shape, 0)).collect(),
             tiers: [0..split, split..layers].map(|layers| Tier::new(layers, shape.block_bytes())),
             reservation,
@@ -99,6 +111,11 @@ impl KvCache {
     /// One entry for each layer.
     pub(crate) fn layers_mut(&mut self) -> &mut [KvLayer] {
         &mut self.layers
+    }
+
+    /// What the blocks of a layer look like.
+    pub(crate) fn shape(&self) -> KvShape {
+        self.shape
     }
 
     /// Whether there is any limit on what it takes.

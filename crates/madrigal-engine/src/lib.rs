@@ -19,7 +19,8 @@ pub mod weights;
 pub use constraint::{Constraint, ConstraintError, Grammar};
 pub use engine::{
     DEFAULT_PREFIX_CACHE, Engine, EngineError, EngineOptions, Finish, GenerateEvent, GenerateRequest, Generated,
-    Generation, Listener, MemoryBudget, MemoryReport, Pooling, Positions, Sequence, SequenceId, Surprise, VoiceFrom,
+    Generation, KeptKvError, Listener, MemoryBudget, MemoryReport, Pooling, Positions, Sequence, SequenceId, Surprise,
+    VoiceFrom,
 };
 pub use madrigal_kernels::{Half, Isa, Kernels, KvType, Precision};
 pub use model::{Model, ModelInfo, OpenError};

@@ -278,6 +278,49 @@ impl KvLayer {
         each_store!(&mut self.store, lines => lines.shrink());
     }
 
+    /// Appends a block's keys and values as they are stored, little-endian: [`KvShape::block_bytes`] of them.
+    pub fn append_block(&self, block: u32, out: &mut Vec<u8>) {
+        let (keys, values) = self.lines_of(block);
+        match &self.store {
+            Store::F32(lines) => {
+                let lines = lines.k[keys].iter().chain(&lines.v[values]);
+                lines.for_each(|line| out.extend(line.0.iter().flat_map(|value| value.to_le_bytes())));
+            }
+            Store::Bf16(lines) => {
+                let lines = lines.k[keys].iter().chain(&lines.v[values]);
+                lines.for_each(|line| out.extend(line.0.iter().flat_map(|value| value.to_le_bytes())));
+            }
+        }
+    }
+
+    /// Replaces a block's keys and values by what [`KvLayer::append_block`] made of a block of the same shape. Any bytes
+    /// will do; they are numbers.
+    pub fn replace_block(&mut self, block: u32, bytes: &[u8]) {
+        let wanted = self.shape.block_bytes();
+        assert!(bytes.len() == wanted, "{} bytes for a KV block of {wanted}", bytes.len());
+        let (keys, values) = self.lines_of(block);
+        match &mut self.store {
+            Store::F32(lines) => {
+                let lines = lines.k[keys].iter_mut().chain(&mut lines.v[values]);
+                let numbers = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+                lines.flat_map(|line| &mut line.0).zip(numbers).for_each(|(old, new)| *old = new);
+            }
+            Store::Bf16(lines) => {
+                let lines = lines.k[keys].iter_mut().chain(&mut lines.v[values]);
+                let numbers = bytes.as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes));
+                lines.flat_map(|line| &mut line.0).zip(numbers).for_each(|(old, new)| *old = new);
+            }
+        }
+    }
+
+    /// Where a block's keys and values lie.
+    fn lines_of(&self, block: u32) -> (Range<usize>, Range<usize>) {
+        let block = block as usize;
+        assert!(block < self.blocks, "KV block {block} of {}", self.blocks);
+        let of = |lines: usize| block * lines..(block + 1) * lines;
+        (of(self.shape.key_lines()), of(self.shape.value_lines()))
+    }
+
     /// Copies block `from` over block `to`, for copy-on-write.
     pub fn copy_block(&mut self, from: u32, to: u32) {
         self.copy_slots(from, to, self.shape.block_len);

@@ -9,6 +9,7 @@ mod consent;
 mod failure;
 mod hashes;
 mod hub;
+mod kept_kv;
 mod loading;
 mod output;
 mod personas;

@@ -122,6 +122,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "BOOL", env = "MADRIGAL_SURPRISE", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub(crate) surprise: Option<bool>,
 
+    /// Keep what local agents have read beside the run, so that `run fork` and `run resume` need not read it again
+    #[arg(long, value_name = "BOOL", env = "MADRIGAL_KEEP_KV", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub(crate) keep_kv: Option<bool>,
+
     /// Ask providers for whole replies instead of streams
     #[arg(long, value_name = "BOOL", env = "MADRIGAL_NO_STREAM", num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub(crate) no_stream: Option<bool>,
@@ -295,6 +299,7 @@ impl Settings {
             isa: self.isa.or(file.isa),
             no_listen: self.no_listen.or(file.no_listen),
             surprise: self.surprise.or(file.surprise),
+            keep_kv: self.keep_kv.or(file.keep_kv),
             no_stream: self.no_stream.or(file.no_stream),
             show_state: self.show_state.or(file.show_state),
             personas: if self.personas.is_empty() { file.personas } else { self.personas },

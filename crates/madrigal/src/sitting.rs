@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Context, Failure, Result};
+use crate::kept_kv::KeptKv;
 use crate::output::{self, BOLD, DIM, Stdout};
 use crate::runs::RunPlace;
 use crate::stage::{Stage, View};
@@ -25,6 +26,8 @@ pub(crate) struct Sitting {
     pub(crate) config: ConversationConfig,
     pub(crate) show: Show,
     pub(crate) forked_from: Option<ForkedFrom>,
+    /// Where what local agents have read is kept at the end, if it is.
+    pub(crate) kept_kv: Option<KeptKv>,
 }
 
 /// A run that has begun: what is left is to hold its conversation.
@@ -63,6 +66,9 @@ impl Sitting {
             conversation.hold(&mut record, interrupt, &mut show).await
         });
         stage.end_line();
+        if let Some(kept_kv) = &self.kept_kv {
+            kept_kv.save(conversation.seats());
+        }
         if output::stdout_state() == Stdout::Failed {
             return Err(Failure::of("write what is said to standard output; the run is recorded all the same"));
         }

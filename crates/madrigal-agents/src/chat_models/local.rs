@@ -6,11 +6,14 @@
 
 mod message;
 
+use std::fs::File;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use madrigal_engine::{DrawKey, Engine, GenerateEvent, GenerateRequest, Listener, SamplerConfig, Sequence};
+use madrigal_engine::{
+    DrawKey, Engine, GenerateEvent, GenerateRequest, KeptKvError, Listener, SamplerConfig, Sequence,
+};
 use madrigal_journal::event::{MessageId, Source};
 
 use crate::chat_model::{ChatError, ChatModel, Expected, Reply, ReplyEvent, ReplyRequest};
@@ -193,6 +196,14 @@ impl ChatModel for LocalModel {
 
     fn adopt(&mut self, _request: &ReplyRequest<'_>, _recorded: &Reply) {
         // The next request tells the whole window; nothing is kept beside it.
+    }
+
+    fn save_kv(&self, weights: &str, to: File) -> Result<Option<usize>, KeptKvError> {
+        self.sequence.save(weights, to).map(Some)
+    }
+
+    fn restore_kv(&mut self, weights: &str, from: File) -> Result<Option<usize>, KeptKvError> {
+        self.sequence.restore(weights, from).map(Some)
     }
 }
 

@@ -9,9 +9,11 @@
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use madrigal_kernels::{Kernels, Precision};
 use tokio::sync::oneshot;
@@ -23,8 +25,8 @@ use super::listening::Listening;
 use super::pooling::Pooled;
 use super::speech::Speech;
 use super::{
-    EngineError, Finish, GenerateEvent, GenerateRequest, Listener, MemoryReport, Pooling, Positions, Surprise,
-    VoiceFrom,
+    EngineError, Finish, GenerateEvent, GenerateRequest, KeptKvError, Listener, MemoryReport, Pooling, Positions,
+    Surprise, VoiceFrom,
 };
 use crate::arch::{Buffers, Row};
 use crate::kv::{BLOCK_LEN, Key, KvCache, OutOfMemory, Table};
@@ -32,6 +34,10 @@ use crate::model::Model;
 
 /// Enough to read weights rarely, few enough that decoding beside a long prompt stays smooth.
 const ROWS_PER_STEP: usize = 128;
+
+/// How long listeners wait for the next speaker, when one has come to its end, before they read on by themselves: it is
+/// most often asked at once, and would have to wait until their step is over.
+const BETWEEN_SPEAKERS: Duration = Duration::from_millis(1);
 
 /// What handles ask for.
 pub(super) enum Command {
@@ -66,6 +72,18 @@ pub(super) enum Command {
     Close {
         sequence: u64,
     },
+    Save {
+        sequence: u64,
+        weights: String,
+        to: File,
+        reply: mpsc::Sender<Result<usize, KeptKvError>>,
+    },
+    Restore {
+        sequence: u64,
+        weights: String,
+        from: File,
+        reply: mpsc::Sender<Result<usize, KeptKvError>>,
+    },
     Memory {
         reply: mpsc::Sender<MemoryReport>,
     },
@@ -96,6 +114,8 @@ pub(super) struct State {
     waiting: BTreeSet<u64>,
     /// Finished generations whose listeners still measure, by the speaker's arrival, and how many those are.
     farewells: BTreeMap<u64, (Farewell, usize)>,
+    /// Somebody has come to the end of what was to be said, in the last step.
+    has_spoken: bool,
     /// What deltas are called in keys, by their digest.
     deltas: BTreeMap<[u8; 32], u32>,
     /// The rows of the last step, for their memory.
@@ -127,6 +147,12 @@ impl Worker {
                     Err(_) => return,
                 }
             }
+            if std::mem::take(&mut self.state.has_spoken)
+                && !self.is_awaited()
+                && let Ok(command) = self.commands.recv_timeout(BETWEEN_SPEAKERS)
+            {
+                self.take(command);
+            }
             while let Ok(command) = self.commands.try_recv() {
                 self.take(command);
             }
@@ -134,6 +160,12 @@ impl Worker {
             self.admit();
             self.step();
         }
+    }
+
+    /// Whether anybody waits for a job that is there: nobody does for listeners.
+    fn is_awaited(&self) -> bool {
+        let State { waiting, running, jobs, .. } = &self.state;
+        waiting.iter().chain(running).any(|arrival| jobs.get(arrival).is_some_and(|job| !job.listens()))
     }
 
     /// Listeners that have heard all that was said so far are no work.
@@ -182,6 +214,13 @@ impl Worker {
                 self.end_listening(sequence);
                 self.free_if_closed(sequence);
             }
+            // Whoever asked may have gone.
+            Command::Save { sequence, weights, to, reply } => {
+                let _ = reply.send(self.save(sequence, &weights, &to));
+            }
+            Command::Restore { sequence, weights, from, reply } => {
+                let _ = reply.send(self.restore(sequence, &weights, &from));
+            }
             Command::Memory { reply } => {
                 let usage = self.cache.usage();
                 let _ = reply.send(MemoryReport {
@@ -229,10 +268,7 @@ impl Worker {
     /// Gives a voice's delta the name that it has in keys.
     fn reader(&mut self, voice: Option<VoiceFrom>) -> Reader {
         let digest = voice.as_ref().and_then(|voice| voice.voice.delta_digest());
-        let key = digest.map_or(0, |digest| {
-            let next = self.state.deltas.len() as u32 + 1;
-            *self.state.deltas.entry(digest).or_insert(next)
-        });
+        let key = digest.map_or(0, |digest| self.state.number_of_delta(digest));
         Reader { voice, key }
     }
 
@@ -341,6 +377,7 @@ impl Worker {
     fn end(&mut self, arrival: u64, end: End) {
         let model = Arc::clone(&self.model);
         let Some(farewell) = self.remove(arrival).and_then(|job| job.end(model.tokenizer(), end)) else { return };
+        self.state.has_spoken = true;
         let message = farewell.generated.ids.clone();
         let listeners = farewell.listeners.clone();
         let measures = |listener: &&u64| match self.state.jobs.get(listener) {
@@ -481,6 +518,32 @@ impl Worker {
 }
 
 impl State {
+    /// What a sequence holds.
+    pub(super) fn table(&self, sequence: u64) -> Option<&Table> {
+        self.sequences.get(&sequence).map(|cached| &cached.table)
+    }
+
+    /// Whether nothing is being done for a sequence.
+    pub(super) fn is_idle(&self, sequence: u64) -> bool {
+        self.sequences.get(&sequence).is_none_or(|cached| cached.queue.is_empty())
+    }
+
+    /// Makes `table` what a sequence holds; returns what it held.
+    pub(super) fn put_table(&mut self, sequence: u64, table: Table) -> Table {
+        std::mem::replace(&mut self.sequences.entry(sequence).or_default().table, table)
+    }
+
+    /// What a delta is called in keys; the first time it gets a name.
+    pub(super) fn number_of_delta(&mut self, digest: [u8; 32]) -> u32 {
+        let next = self.deltas.len() as u32 + 1;
+        *self.deltas.entry(digest).or_insert(next)
+    }
+
+    /// The delta that has this number in keys.
+    pub(super) fn delta(&self, number: u32) -> Option<[u8; 32]> {
+        self.deltas.iter().find(|&(_, &known)| known == number).map(|(&digest, _)| digest)
+    }
+
     /// A running job that is about to fill blocks which `keys` begin with beyond the first `read`, and how far they have
     /// them in common.
     fn leader(&self, arrival: u64, keys: &[Key], read: usize) -> Option<(u64, usize)> {

@@ -7,6 +7,7 @@ mod constraint;
 mod embedding;
 mod fixtures;
 mod gguf_files;
+mod kept;
 mod listening;
 mod mixtures;
 mod model_files;

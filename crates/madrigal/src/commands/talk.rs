@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::cli::Place;
 use crate::failure::{Context, Failure, Result};
+use crate::kept_kv::KeptKv;
 use crate::loading::{LocalOptions, parsed};
 use crate::output;
 use crate::personas;
@@ -90,9 +91,10 @@ fn prepare(settings: &Settings, place: &Place) -> Result<Option<Begun>> {
     let root = settings.out.as_deref().or(place.named()).or(settings.runs.as_deref()).unwrap_or(place.root());
     let run = runs::create(root, started_ms)?;
     let header = header(&run, &config, loaded, started_ms, None)?;
+    let kept_kv = settings.keep_kv.unwrap_or(false).then(|| KeptKv::of(&run, &config, &header.files));
     let writer = JournalWriter::create(&run.journal(), &header).map_err(Failure::of)?;
     let show = Show { json, state: settings.show_state.unwrap_or(false) };
-    let sitting = Sitting { run, config, show, forked_from: None };
+    let sitting = Sitting { run, config, show, forked_from: None, kept_kv };
     Ok(Some(Begun { sitting, conversation, past: Vec::new(), writer }))
 }
 

@@ -160,3 +160,38 @@ fn a_longer_run_is_the_short_one_and_more() {
     assert_eq!(substance(&journal(&place, &long)), substance(&journal(&place, &short)));
     assert_eq!(place.run(["run", "verify", short.last().unwrap()["run"].as_str().unwrap()]).code, Some(0));
 }
+
+#[test]
+fn a_fork_in_another_process_reads_nothing_again_that_was_kept() {
+    let Some(model) = stories(TEST) else { return };
+    let place = Place::new();
+    let said = place.run(talk(&model, &["--keep-kv"]));
+    assert!(said.stderr.contains("Keys and values take"), "{}", said.stderr);
+    let original = said.json();
+    let fork = |extra: &[&str]| {
+        let mut args = vec!["run", "fork", original.last().unwrap()["run"].as_str().unwrap(), "--at", "3", "--json"];
+        args.extend(extra);
+        let done = place.run(args);
+        (messages(&done.json()), done.stderr)
+    };
+    let (messages_of_fork, told) = fork(&[]);
+    assert!(told.contains("tokens were read before and kept beside the run"), "{told}");
+    // With a change as well: what is kept is only the beginning of what is read then.
+    let (of_change, _) = fork(&["--say", "And why?"]);
+    let kv = place.path().join("runs").join(original.last().unwrap()["run"].as_str().unwrap()).join("kv");
+    let files: Vec<_> = fs::read_dir(&kv).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 2, "one for each agent, nothing unfinished: {files:?}");
+    // A damaged file is told and read past; what is said is the same.
+    let mut bytes = fs::read(&files[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&files[0], bytes).unwrap();
+    let (after_damage, told) = fork(&[]);
+    assert!(told.contains("reads everything again") && told.contains("digest"), "{told}");
+    assert_eq!(after_damage, messages_of_fork);
+    fs::remove_dir_all(&kv).unwrap();
+    let (without, told) = fork(&[]);
+    assert!(!told.contains("kept"), "{told}");
+    assert_eq!(without, messages_of_fork);
+    assert_eq!(fork(&["--say", "And why?"]).0, of_change);
+}

@@ -13,6 +13,7 @@ use super::{Turns, open, recorded_config, turn_limit};
 use crate::cli::Place;
 use crate::commands::talk;
 use crate::failure::{Failure, Result};
+use crate::kept_kv::KeptKv;
 use crate::loading::{self, Belief, LocalOptions};
 use crate::personas::PersonaFolders;
 use crate::runs;
@@ -21,6 +22,7 @@ use crate::sitting::{self, Begun, Show, Sitting};
 
 const HELP: &str = "\
 Keeps turns 1 to N of the old run and goes on from there as a new one. Without a change it ends as the original did.
+What its local agents had read is not read again if it was kept (`talk --keep-kv`).
 
 Examples:
   madrigal run fork latest --at 3
@@ -76,6 +78,9 @@ pub(crate) struct GoingOn {
     /// Memory that local models may take, e.g. 8GiB
     #[arg(long, value_name = "SIZE", env = "MADRIGAL_MEMORY_LIMIT", value_parser = crate::units::bytes)]
     memory_limit: Option<u64>,
+    /// Keep what local agents have read beside the run, so that going on from it need not read it again
+    #[arg(long)]
+    pub(crate) keep_kv: bool,
     /// Ask providers for whole replies instead of streams
     #[arg(long)]
     no_stream: bool,
@@ -138,7 +143,8 @@ fn prepare(args: &ForkArgs, place: &Place) -> Result<Begun> {
             .map_err(Failure::usage)?;
     }
     let seating = args.going_on.seating(&header, &config)?;
-    let table = seating.seat(&config, &args.going_on.addresses(&header, &config)?)?;
+    let mut table = seating.seat(&config, &args.going_on.addresses(&header, &config)?)?;
+    KeptKv::of(&original, &config, &table.loaded.files).restore(&mut table.seats);
     let loaded = table.loaded.clone();
     let conversation = talk::conversation(&config, table)?;
     let started_ms = runs::now_ms();
@@ -156,7 +162,8 @@ fn prepare(args: &ForkArgs, place: &Place) -> Result<Begun> {
     }
     writer.sync().map_err(Failure::of)?;
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
-    let sitting = Sitting { run, config, show, forked_from: Some(forked_from) };
+    let kept_kv = args.going_on.keep_kv.then(|| KeptKv::of(&run, &config, &new_header.files));
+    let sitting = Sitting { run, config, show, forked_from: Some(forked_from), kept_kv };
     sitting.show_given(&put_in);
     Ok(Begun { sitting, conversation, past, writer })
 }

@@ -8,6 +8,7 @@ use super::{Turns, recorded_config, turn_limit, turns_held};
 use crate::cli::Place;
 use crate::commands::talk;
 use crate::failure::{Failure, Result};
+use crate::kept_kv::KeptKv;
 use crate::output::DIM;
 use crate::runs;
 use crate::sitting::{self, Begun, Show, Sitting};
@@ -64,11 +65,13 @@ fn prepare(args: &ResumeArgs, place: &Place) -> Result<Begun> {
     }
     let seating = args.going_on.seating(&recovered.header, &config)?;
     let addresses = args.going_on.addresses(&recovered.header, &config)?;
-    let table = seating.seat(&config, &addresses)?;
+    let mut table = seating.seat(&config, &addresses)?;
+    let kept_kv = KeptKv::of(&run, &config, &table.loaded.files);
+    kept_kv.restore(&mut table.seats);
     let resumed = Event::Resumed { turns: held, cut_bytes: recovered.cut_bytes, turn_limit: limit };
     writer.append(&resumed).and_then(|_| writer.sync()).map_err(Failure::of)?;
     let conversation = talk::conversation(&config, table)?;
     let show = Show { json: args.going_on.json, state: args.going_on.show_state };
-    let sitting = Sitting { run, config, show, forked_from: None };
+    let sitting = Sitting { run, config, show, forked_from: None, kept_kv: args.going_on.keep_kv.then_some(kept_kv) };
     Ok(Begun { sitting, conversation, past: recovered.events, writer })
 }
