@@ -17,6 +17,7 @@ const PACKAGES: &[Package] = &[
         probe: &["python3", "-c", "import ensurepip"],
         needed_by: "the llama.cpp server that chat models are tested against, and the spelling check",
     },
+    Package { name: "bubblewrap", probe: &["bwrap", "--version"], needed_by: "running programs that agents wrote" },
     Package {
         name: "nodejs",
         probe: &["node", "--version"],

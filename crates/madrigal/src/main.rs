@@ -5,6 +5,7 @@
 
 mod cli;
 mod commands;
+mod confinement;
 mod consent;
 mod failure;
 mod hashes;
@@ -28,6 +29,11 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    // Before anything is parsed: this happens for every program that agents wrote, and costs its time.
+    #[cfg(target_os = "linux")]
+    if std::env::args_os().nth(1).is_some_and(|command| command == confinement::SHIM_COMMAND) {
+        return madrigal_sandbox::shim::run(std::env::args_os().skip(2));
+    }
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Talk(args) => commands::talk::talk(*args, &cli.place),

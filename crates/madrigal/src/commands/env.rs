@@ -5,6 +5,8 @@ use madrigal_engine::Isa;
 use serde_json::json;
 
 use crate::cli::Place;
+#[cfg(target_os = "linux")]
+use crate::confinement;
 use crate::failure::{Context, Result};
 use crate::output::{self, BOLD, DIM, neutral};
 use crate::surroundings::{self, Hint};
@@ -30,6 +32,7 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
     let memory = memory();
     let servers = surroundings::servers();
     let keys = surroundings::keys();
+    let confinement = Confinement::of_machine();
     let files: Vec<Hint> = surroundings::model_files().iter().map(|path| surroundings::file_hint(path)).collect();
     if args.json {
         let hints = |hints: &[Hint]| -> Vec<serde_json::Value> {
@@ -44,7 +47,9 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
             "cores": cores,
             "isa": { "used": Isa::detect().to_string(), "available": isas },
             "memory": memory.map(|(total, available)| json!({ "total": total, "available": available })),
-            "sandbox": "none",
+            "sandbox": confinement.level,
+            "sandbox_problems": confinement.problems,
+            "python": confinement.python,
             "runs": place.root(),
             "servers": hints(&servers),
             "keys": hints(&keys),
@@ -65,7 +70,7 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
             |(total, available)| format!("{} of {} free", show_bytes(available), show_bytes(total)),
         ),
     );
-    fact("sandbox", "none: nothing that agents write is executed by this version".to_owned());
+    fact("sandbox", confinement.for_people());
     fact("runs", place.root().display().to_string());
     text.push('\n');
     let mut list = |title: &str, hints: Vec<Hint>, nothing: &str| {
@@ -81,6 +86,44 @@ pub(crate) fn env(args: &EnvArgs, place: &Place) -> Result {
     list("Keys", keys, "none; set OPENAI_API_KEY or ANTHROPIC_API_KEY");
     list("Model files", files, "no .gguf here, in ./models or in the Hugging Face cache");
     output::print(text).doing("print")
+}
+
+/// How programs that agents write can be confined here.
+struct Confinement {
+    level: &'static str,
+    python: Option<String>,
+    /// Why stronger levels do not hold.
+    problems: Vec<String>,
+}
+
+impl Confinement {
+    #[cfg(target_os = "linux")]
+    fn of_machine() -> Self {
+        let mut found = Self { level: "none", python: None, problems: Vec::new() };
+        for tried in confinement::strongest() {
+            match tried.sandbox {
+                Ok(sandbox) => {
+                    let python = sandbox.interpreter();
+                    found.level = tried.level.name();
+                    found.python = Some(format!("Python {} ({})", python.version, python.program.display()));
+                }
+                Err(problem) => found.problems.push(format!("failed to {problem}")),
+            }
+        }
+        found
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of_machine() -> Self {
+        let problem = "programs that agents write can be confined on Linux only".to_owned();
+        Self { level: "none", python: None, problems: vec![problem] }
+    }
+
+    fn for_people(&self) -> String {
+        let python = self.python.iter().map(|python| format!(", {python}"));
+        let problems = self.problems.iter().map(|problem| format!("; {problem}"));
+        std::iter::once(self.level.to_owned()).chain(python).chain(problems).collect()
+    }
 }
 
 /// Total and available memory in bytes, where the system tells (Linux).
