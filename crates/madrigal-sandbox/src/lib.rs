@@ -10,6 +10,8 @@
 //! Nothing degrades in silence: [`Sandbox::open`] runs hostile programs first and refuses a level that does not hold.
 
 mod interpreter;
+#[cfg(target_os = "linux")]
+mod judge;
 mod level;
 mod limits;
 #[cfg(target_os = "linux")]
@@ -24,6 +26,8 @@ pub mod shim;
 mod system_calls;
 
 pub use interpreter::{Interpreter, InterpreterError};
+#[cfg(target_os = "linux")]
+pub use judge::{Judged, Task, Verdict};
 pub use level::{Level, UnknownLevel};
 pub use limits::Limits;
 #[cfg(target_os = "linux")]

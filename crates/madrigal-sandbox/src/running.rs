@@ -67,6 +67,16 @@ pub struct Running {
     finished: bool,
 }
 
+/// Kills a program that has begun: it must have said something already.
+pub(crate) struct Killer(OwnedFd);
+
+impl Killer {
+    /// Kills it, if it still runs.
+    pub(crate) fn kill(&self) {
+        kill(&self.0);
+    }
+}
+
 /// What a watcher of a running program tells.
 enum News {
     Ended(ExitStatus, Duration),
@@ -103,6 +113,14 @@ impl Running {
     /// Its standard output, to listen to it while it runs. [`Self::finish`] then collects nothing of it.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
+    }
+
+    /// What kills it from elsewhere, while another thread waits for it.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub(crate) fn killer(&self) -> io::Result<Killer> {
+        self.handle.try_clone().map(Killer)
     }
 
     /// Gives it its whole input and waits for its end, or makes one.
@@ -223,12 +241,7 @@ impl Running {
     fn kill(&mut self) {
         // Before they are all in place, some would not notice that the first one is dead.
         self.listen(STARTING, true);
-        let nothing = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: the descriptor is this program's, and no information is passed.
-        #[expect(unsafe_code, reason = "a system call")]
-        unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, self.handle.as_raw_fd(), libc::SIGKILL, nothing, 0);
-        }
+        kill(&self.handle);
     }
 }
 
@@ -291,5 +304,15 @@ fn process_handle(pid: u32) -> io::Result<OwnedFd> {
     #[expect(unsafe_code, reason = "the descriptor comes from a system call")]
     unsafe {
         Ok(OwnedFd::from_raw_fd(handle as libc::c_int))
+    }
+}
+
+/// Kills the process that a descriptor means, if it still is.
+fn kill(handle: &OwnedFd) {
+    let nothing = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open, and no information is passed.
+    #[expect(unsafe_code, reason = "a system call")]
+    unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, handle.as_raw_fd(), libc::SIGKILL, nothing, 0);
     }
 }
