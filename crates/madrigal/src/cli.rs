@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Model(commands::model::ModelArgs),
     /// List, show, verify, replay, resume, fork and export what was recorded
     Run(commands::run::RunArgs),
+    /// Tasks for agents that write programs
+    Swarm(commands::swarm::SwarmArgs),
     /// What this machine gives: instruction set, memory, providers and servers, each with a ready command
     Env(commands::env::EnvArgs),
     /// Print completions for a shell

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Persona(args) => commands::persona::persona(args),
         Command::Model(args) => commands::model::model(args),
         Command::Run(args) => commands::run::run(args, &cli.place),
+        Command::Swarm(args) => commands::swarm::swarm(args),
         Command::Env(args) => commands::env::env(&args, &cli.place),
         Command::Completions { shell } => commands::completions::completions(shell),
         Command::CliReference => commands::reference::reference(),

@@ -6,4 +6,5 @@ pub(crate) mod model;
 pub(crate) mod persona;
 pub(crate) mod reference;
 pub(crate) mod run;
+pub(crate) mod swarm;
 pub(crate) mod talk;
