@@ -16,6 +16,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use words::invent;
+
 use crate::draws::Draws;
 use operations::{Apply, Blanks, Operation};
 
@@ -170,7 +172,7 @@ impl Family {
         let mut family = Self { kind, variable, words: Vec::new() };
         for operation in draws.sample(operations::of(kind), words) {
             let taken: Vec<&str> = family.words.iter().filter_map(|step| step.word.as_deref()).collect();
-            let word = words::invent(draws, &taken);
+            let word = invent(draws, &taken);
             let mut step = Step::drawn(draws, operation);
             step.phrase.clone_from(&word);
             step.word = Some(word);

@@ -1,0 +1,495 @@
+//! Made-up people: who they are, what is known of them, how they feel, and how they speak of it.
+//!
+//! What they are told of themselves has the form of a persona's short prompt. Questions come in several wordings, of which
+//! some are for tests only.
+
+use madrigal_swarm::draws::Draws;
+use madrigal_swarm::families::Split;
+
+/// How someone feels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Happy,
+    Sad,
+    Angry,
+    Calm,
+}
+
+/// How much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Degree {
+    Little,
+    Plain,
+    Very,
+}
+
+/// Something that can be known of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Slot {
+    Home,
+    Pet,
+    Food,
+    Hobby,
+    Fear,
+    Age,
+    Sister,
+    Colour,
+}
+
+/// The wordings of a slot: `{}` is its value, `{kind}` and `{name}` the two parts of a pet.
+pub(crate) struct Wordings {
+    /// As the person is told of it.
+    told: &'static [&'static str],
+    /// How it is asked for in training.
+    asked: &'static [&'static str],
+    /// How it is asked for in tests.
+    held_out: &'static [&'static str],
+    answered: &'static [&'static str],
+    /// What it is called where nothing is known.
+    called: &'static str,
+}
+
+/// A person.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    pub(crate) name: String,
+    pub(crate) job: &'static str,
+    pub(crate) mood: Mood,
+    pub(crate) degree: Degree,
+    /// The value of each slot that is known.
+    pub(crate) facts: Vec<(Slot, Vec<String>)>,
+    told: Vec<usize>,
+}
+
+const JOBS: [&str; 32] = [
+    "baker",
+    "sailor",
+    "teacher",
+    "doctor",
+    "farmer",
+    "pilot",
+    "painter",
+    "singer",
+    "tailor",
+    "miner",
+    "guard",
+    "cook",
+    "clerk",
+    "writer",
+    "actor",
+    "hunter",
+    "potter",
+    "smith",
+    "nurse",
+    "judge",
+    "gardener",
+    "fisher",
+    "weaver",
+    "carpenter",
+    "chemist",
+    "librarian",
+    "spy",
+    "monk",
+    "barber",
+    "mason",
+    "engineer",
+    "astronomer",
+];
+const FOODS: [&str; 20] = [
+    "plums", "bread", "soup", "cheese", "apples", "rice", "pepper", "honey", "beans", "nuts", "pears", "olives",
+    "figs", "noodles", "pies", "eggs", "cake", "fish", "onions", "melons",
+];
+const HOBBIES: [&str; 14] = [
+    "chess", "fishing", "dancing", "painting", "sewing", "running", "singing", "reading", "climbing", "baking",
+    "rowing", "drawing", "hiking", "juggling",
+];
+const FEARS: [&str; 12] = [
+    "storms",
+    "spiders",
+    "heights",
+    "ghosts",
+    "snakes",
+    "wolves",
+    "deep water",
+    "mirrors",
+    "crowds",
+    "bees",
+    "fire",
+    "knives",
+];
+const PETS: [&str; 10] = ["cat", "dog", "goat", "crow", "horse", "turtle", "rabbit", "parrot", "fox", "mouse"];
+const COLOURS: [&str; 10] = ["red", "blue", "green", "black", "white", "yellow", "purple", "brown", "silver", "orange"];
+
+/// Of what someone says that shows a mood, what shows another one: nobody is all of a piece.
+const MIXED: f64 = 0.18;
+
+impl Slot {
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Home, Self::Pet, Self::Food, Self::Hobby, Self::Fear, Self::Age, Self::Sister, Self::Colour];
+
+    fn value(self, draws: &mut Draws) -> Vec<String> {
+        match self {
+            Self::Home | Self::Sister => vec![name(draws)],
+            Self::Pet => vec![draws.pick(&PETS).to_owned(), name(draws)],
+            Self::Food => vec![draws.pick(&FOODS).to_owned()],
+            Self::Hobby => vec![draws.pick(&HOBBIES).to_owned()],
+            Self::Fear => vec![draws.pick(&FEARS).to_owned()],
+            Self::Age => vec![draws.between(19, 88).to_string()],
+            Self::Colour => vec![draws.pick(&COLOURS).to_owned()],
+        }
+    }
+
+    const fn wordings(self) -> Wordings {
+        match self {
+            Self::Home => Wordings {
+                told: &["You live in {}", "Your home is {}"],
+                asked: &[
+                    "Where do you live?",
+                    "Where is your home?",
+                    "Which town are you from?",
+                    "Do you live near here?",
+                    "Tell me where you live.",
+                    "What is your town called?",
+                ],
+                held_out: &["What town do you live in?", "Where are you from?", "Which place is your home?"],
+                answered: &["I live in {}.", "My home is {}.", "You can find me in {}."],
+                called: "home",
+            },
+            Self::Pet => Wordings {
+                told: &["You have a {kind} named {name}", "You own a {kind} called {name}"],
+                asked: &[
+                    "Do you have a pet?",
+                    "Tell me about your pet.",
+                    "What is your pet called?",
+                    "Do you keep an animal?",
+                    "Is there an animal in your house?",
+                    "Which animal lives with you?",
+                ],
+                held_out: &["Do you own any animals?", "Do you have any pets?", "What animal do you have?"],
+                answered: &["I have a {kind} named {name}.", "My {kind} is called {name}."],
+                called: "pets",
+            },
+            Self::Food => Wordings {
+                told: &["You love {}", "Your favorite food is {}", "You like to eat {}"],
+                asked: &[
+                    "What do you like to eat?",
+                    "What is your favorite food?",
+                    "What do you eat most?",
+                    "Tell me what you like to eat.",
+                    "Which food do you love?",
+                    "Are you hungry for something?",
+                ],
+                held_out: &["What food do you like best?", "What should I cook for you?", "Which dish do you love?"],
+                answered: &["I love {}.", "Nothing beats {}.", "My favorite food is {}."],
+                called: "food",
+            },
+            Self::Hobby => Wordings {
+                told: &["Your hobby is {}", "You enjoy {}"],
+                asked: &[
+                    "What is your hobby?",
+                    "What do you do for fun?",
+                    "What do you do after work?",
+                    "Do you have a hobby?",
+                    "How do you spend your evenings?",
+                    "Tell me about your hobby.",
+                ],
+                held_out: &["What do you like to do?", "How do you spend your free time?", "Do you have any hobbies?"],
+                answered: &["I enjoy {}.", "My hobby is {}.", "For fun, there is {}."],
+                called: "hobby",
+            },
+            Self::Fear => Wordings {
+                told: &["You fear {}", "You are afraid of {}"],
+                asked: &[
+                    "What are you afraid of?",
+                    "What scares you?",
+                    "Is there something that you fear?",
+                    "Tell me what scares you.",
+                    "What do you fear?",
+                    "What keeps you awake at night?",
+                ],
+                held_out: &["What frightens you?", "Are you afraid of anything?", "What is your greatest fear?"],
+                answered: &["I am afraid of {}.", "I fear {}."],
+                called: "fears",
+            },
+            Self::Age => Wordings {
+                told: &["You are {} years old", "Your age is {}"],
+                asked: &[
+                    "How old are you?",
+                    "What is your age?",
+                    "Tell me your age.",
+                    "How many years have you lived?",
+                    "Are you old?",
+                ],
+                held_out: &["What age are you?", "May I ask how old you are?", "How many years old are you?"],
+                answered: &["I am {} years old.", "I have lived {} years."],
+                called: "age",
+            },
+            Self::Sister => Wordings {
+                told: &["Your sister is {}", "You have a sister called {}"],
+                asked: &[
+                    "What is your sister called?",
+                    "Do you have a sister?",
+                    "Who is your sister?",
+                    "Tell me about your sister.",
+                    "Do you have a family?",
+                ],
+                held_out: &["What is the name of your sister?", "Is there a sister?", "How is your sister called?"],
+                answered: &["My sister is {}.", "My sister is called {}."],
+                called: "sister",
+            },
+            Self::Colour => Wordings {
+                told: &["Your favorite color is {}", "You like the color {}"],
+                asked: &[
+                    "What is your favorite color?",
+                    "Which color do you like?",
+                    "What color is your coat?",
+                    "Tell me a color that you like.",
+                    "Which color suits you?",
+                ],
+                held_out: &[
+                    "What color do you like best?",
+                    "Do you have a favorite color?",
+                    "Which color do you love?",
+                ],
+                answered: &["I like {}.", "My favorite color is {}."],
+                called: "colors",
+            },
+        }
+    }
+
+    /// A question for it.
+    pub(crate) fn question(self, draws: &mut Draws, split: Split) -> &'static str {
+        let Wordings { asked, held_out, .. } = self.wordings();
+        draws.pick(match split {
+            Split::Train => asked,
+            Split::Test => held_out,
+        })
+    }
+
+    /// What someone says who was not told.
+    pub(crate) fn declined(self, draws: &mut Draws) -> String {
+        let called = self.wordings().called;
+        draws
+            .pick(&[
+                "I would rather not talk about my {}.",
+                "I have nothing to say about my {}.",
+                "Nobody told me about my {}.",
+            ])
+            .replace("{}", called)
+    }
+}
+
+impl Mood {
+    pub(crate) const ALL: [Self; 4] = [Self::Happy, Self::Sad, Self::Angry, Self::Calm];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Happy => "happy",
+            Self::Sad => "sad",
+            Self::Angry => "angry",
+            Self::Calm => "calm",
+        }
+    }
+
+    /// What may stand before what is said.
+    const fn openings(self) -> &'static [&'static str] {
+        match self {
+            Self::Happy => &["Oh, lovely!", "Ha, wonderful!", "What a joy!", "How nice that you ask!", "Yay!"],
+            Self::Sad => &["Sigh.", "Alas.", "Oh dear.", "It hurts a little, but listen.", "Sadly,"],
+            Self::Angry => &["Ugh!", "Hmph!", "What now?", "Enough already!", "Listen!"],
+            Self::Calm => &["Well.", "Mm, yes.", "Let me see.", "Gently now.", "In peace,"],
+        }
+    }
+
+    /// What may stand behind it.
+    const fn closings(self) -> &'static [&'static str] {
+        match self {
+            Self::Happy => &["It makes me smile!", "Life is sweet!", "I am so glad!", "Hooray for that!"],
+            Self::Sad => &["It makes me weep.", "Everything feels gray.", "I miss better days.", "My heart is heavy."],
+            Self::Angry => {
+                &["It makes me furious!", "Stop wasting my time!", "Now leave me be!", "I hate these questions!"]
+            }
+            Self::Calm => &["All is quiet.", "There is no hurry.", "I breathe slowly.", "Such is the way of things."],
+        }
+    }
+
+    pub(crate) const fn hello(self) -> &'static str {
+        match self {
+            Self::Happy => "Hello, hello!",
+            Self::Sad => "Oh, hello.",
+            Self::Angry => "What? Hello, then.",
+            Self::Calm => "Good day.",
+        }
+    }
+
+    pub(crate) const fn goodbyes(self) -> &'static [&'static str] {
+        match self {
+            Self::Happy => {
+                &["Goodbye, friend! See you soon!", "Goodbye! What fun this was!", "Farewell, and come again!"]
+            }
+            Self::Sad => {
+                &["Goodbye. I will miss you.", "Goodbye. Now I am alone again.", "Farewell. It was good to talk."]
+            }
+            Self::Angry => &["Goodbye, and good riddance!", "Goodbye! Finally!", "Farewell, and do not come back!"],
+            Self::Calm => &["Goodbye. Go in peace.", "Goodbye. Rest well.", "Farewell. Walk slowly."],
+        }
+    }
+}
+
+impl Degree {
+    const ALL: [Self; 3] = [Self::Little, Self::Plain, Self::Very];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Little => "a little ",
+            Self::Plain => "",
+            Self::Very => "very ",
+        }
+    }
+
+    /// How often the mood shows in a reply.
+    const fn shows(self) -> f64 {
+        match self {
+            Self::Little => 0.4,
+            Self::Plain => 0.7,
+            Self::Very => 0.95,
+        }
+    }
+}
+
+impl Person {
+    pub(crate) fn new(draws: &mut Draws) -> Self {
+        let count = 2 + draws.below(4);
+        let slots = draws.sample(&Slot::ALL, count);
+        let facts: Vec<_> = slots.into_iter().map(|slot| (*slot, slot.value(draws))).collect();
+        let told = facts.iter().map(|(slot, _)| draws.below(slot.wordings().told.len())).collect();
+        Self {
+            name: name(draws),
+            job: draws.pick(&JOBS),
+            mood: draws.pick(&Mood::ALL),
+            degree: draws.pick(&Degree::ALL),
+            facts,
+            told,
+        }
+    }
+
+    /// What it is told of itself: a persona's short prompt.
+    pub(crate) fn prompt(&self) -> String {
+        let facts = self.facts.iter().zip(&self.told);
+        let facts = facts.map(|((slot, value), &told)| format!(". {}", filled(slot.wordings().told[told], value)));
+        let (name, job, facts) = (&self.name, a(self.job), facts.collect::<String>());
+        let feels = format!("You feel {}{}", self.degree.name(), self.mood.name());
+        format!("You are {name}. You are {job}. {feels}{facts}. Answer in a sentence or two.")
+    }
+
+    pub(crate) fn value(&self, slot: Slot) -> Option<&[String]> {
+        self.facts.iter().find(|(known, _)| *known == slot).map(|(_, value)| value.as_slice())
+    }
+
+    /// What it says of something that it knows; otherwise, that it was not told.
+    pub(crate) fn tell(&self, draws: &mut Draws, slot: Slot) -> String {
+        match self.value(slot) {
+            Some(value) => filled(draws.pick(slot.wordings().answered), value),
+            None => slot.declined(draws),
+        }
+    }
+
+    /// `content` as the person says it, in its mood.
+    pub(crate) fn say(&self, draws: &mut Draws, content: &str) -> String {
+        let shown = |draws: &mut Draws| if draws.happens(MIXED) { draws.pick(&Mood::ALL) } else { self.mood };
+        let mut parts: Vec<&str> = Vec::new();
+        if draws.happens(self.degree.shows() * 0.6) {
+            let mood = shown(draws);
+            parts.push(draws.pick(mood.openings()));
+        }
+        parts.push(content);
+        if draws.happens(self.degree.shows() * 0.6) {
+            let mood = shown(draws);
+            parts.push(draws.pick(mood.closings()));
+        }
+        parts.join(" ")
+    }
+
+    pub(crate) fn feeling(&self) -> String {
+        format!("{}{}", self.degree.name(), self.mood.name())
+    }
+}
+
+/// `a baker`, `an actor`.
+pub(crate) fn a(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
+/// A name that nobody has.
+fn name(draws: &mut Draws) -> String {
+    let word = madrigal_swarm::families::invent(draws, &[]);
+    let (first, rest) = word.split_at(1);
+    first.to_uppercase() + rest
+}
+
+fn filled(wording: &str, value: &[String]) -> String {
+    match value {
+        [kind, name] => wording.replace("{kind}", kind).replace("{name}", name),
+        _ => wording.replace("{}", value.first().map_or("", String::as_str)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_question_is_in_both_splits() {
+        let (mut train, mut test): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+        for slot in Slot::ALL {
+            let wordings = slot.wordings();
+            train.extend(wordings.asked);
+            test.extend(wordings.held_out);
+        }
+        assert!(train.len() > 40 && test.len() == 24);
+        assert!(test.iter().all(|question| !train.contains(question)));
+        // Each asks for one thing only.
+        let mut all = [train, test].concat();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn people_know_what_they_were_told() {
+        for stream in 0..200 {
+            let mut draws = Draws::new(1, stream);
+            let person = Person::new(&mut draws);
+            let prompt = person.prompt();
+            assert!(prompt.starts_with(&format!("You are {}. You are ", person.name)) && !prompt.contains('{'));
+            for slot in Slot::ALL {
+                let told = person.tell(&mut draws, slot);
+                assert!(!told.contains('{'), "{told}");
+                match person.value(slot) {
+                    Some(value) => assert!(value.iter().all(|part| told.contains(part) && prompt.contains(part))),
+                    None => assert!(told.contains(slot.wordings().called)),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn moods_show_by_degrees_and_are_mixed() {
+        let share = |degree, mood: Mood| {
+            let mut draws = Draws::new(2, 2);
+            let person = Person { degree, mood: Mood::Calm, ..Person::new(&mut draws) };
+            let marks = [mood.openings(), mood.closings()].concat();
+            let shows = (0..2000).filter(|_| {
+                let said = person.say(&mut draws, "It is noon.");
+                marks.iter().any(|mark| said.contains(mark))
+            });
+            shows.count() as f64 / 2000.0
+        };
+        let [little, plain, very] = Degree::ALL.map(|degree| share(degree, Mood::Calm));
+        assert!(little > 0.3 && plain > little + 0.1 && very > plain + 0.1, "{little} {plain} {very}");
+        let other = share(Degree::Plain, Mood::Sad);
+        assert!((0.01..0.1).contains(&other), "{other}");
+    }
+}

@@ -1,0 +1,181 @@
+//! Talks with one person: questions and answers, between `/start` and `/bye`.
+
+use madrigal_swarm::draws::Draws;
+use madrigal_swarm::families::Split;
+
+use crate::document::Document;
+use crate::persona::{Mood, Person, Slot, a};
+
+/// What a reply is about, for who wants to check it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About {
+    Start,
+    Fact(Slot),
+    Unknown(Slot),
+    Name,
+    Job,
+    Feeling,
+    Itself,
+    /// The other one's feeling.
+    Other,
+    /// A word that changes its mood.
+    Change,
+    Bye,
+}
+
+/// A message and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) heard: String,
+    pub(crate) said: String,
+    pub(crate) about: About,
+}
+
+/// A talk with one person.
+#[derive(Debug, Clone)]
+pub(crate) struct Talk {
+    pub(crate) prompt: String,
+    pub(crate) turns: Vec<Turn>,
+}
+
+impl Talk {
+    pub(crate) fn document(&self) -> Document {
+        let mut document = Document::default();
+        document.hears("system", &self.prompt);
+        for Turn { heard, said, .. } in &self.turns {
+            document.hears("user", heard);
+            document.says(said);
+        }
+        document
+    }
+}
+
+/// Somebody asks a person this and that.
+pub(crate) fn interview(draws: &mut Draws, split: Split) -> Talk {
+    let mut person = Person::new(draws);
+    let prompt = person.prompt();
+    let mut turns = Vec::new();
+    if draws.happens(0.8) {
+        let (hello, name, job) = (person.mood.hello(), &person.name, person.job);
+        let said = draws.pick(&["I am {name}, the {job}.", "My name is {name}, and I am {a job}."]);
+        let said = said.replace("{name}", name).replace("{job}", job).replace("{a job}", &a(job));
+        turns.push(Turn { heard: "/start".to_owned(), said: format!("{hello} {said}"), about: About::Start });
+    }
+    for _ in 0..2 + draws.below(10) {
+        turns.push(turn(draws, &mut person, split));
+    }
+    if draws.happens(0.8) {
+        let said = draws.pick(person.mood.goodbyes()).to_owned();
+        turns.push(Turn { heard: "/bye".to_owned(), said, about: About::Bye });
+    }
+    Talk { prompt, turns }
+}
+
+fn turn(draws: &mut Draws, person: &mut Person, split: Split) -> Turn {
+    let known = |draws: &mut Draws, person: &Person| person.facts[draws.below(person.facts.len())].0;
+    let (about, heard, content) = match draws.below(100) {
+        0..42 => {
+            let slot = known(draws, person);
+            (About::Fact(slot), slot.question(draws, split).to_owned(), person.tell(draws, slot))
+        }
+        42..54 => {
+            let unknown: Vec<Slot> = Slot::ALL.into_iter().filter(|slot| person.value(*slot).is_none()).collect();
+            let slot = draws.pick(&unknown);
+            (About::Unknown(slot), slot.question(draws, split).to_owned(), person.tell(draws, slot))
+        }
+        54..61 => {
+            let heard = draws.pick(&["Who are you?", "What is your name?", "What are you called?"]);
+            let said = draws.pick(&["I am {}.", "My name is {}.", "They call me {}."]).replace("{}", &person.name);
+            (About::Name, heard.to_owned(), said)
+        }
+        61..68 => {
+            let heard = draws.pick(&["What do you do?", "What is your job?", "What do you work as?"]);
+            let said = draws.pick(&["I am {}.", "I work as {}."]).replace("{}", &a(person.job));
+            (About::Job, heard.to_owned(), said)
+        }
+        68..75 => {
+            let heard = draws.pick(&["How are you?", "How do you feel?", "How is your mood?"]);
+            let said = draws.pick(&["I feel {}.", "I am {} today."]).replace("{}", &person.feeling());
+            (About::Feeling, heard.to_owned(), said)
+        }
+        75..82 => {
+            let slot = known(draws, person);
+            let heard = draws.pick(&["Tell me about yourself.", "Tell me something.", "What should I know of you?"]);
+            (About::Itself, heard.to_owned(), format!("I am {}. {}", a(person.job), person.tell(draws, slot)))
+        }
+        82..91 => other(draws),
+        _ => {
+            let mood = draws.pick(&Mood::ALL);
+            person.mood = mood;
+            (About::Change, draws.pick(changes(mood)).to_owned(), format!("Now I feel {}.", person.feeling()))
+        }
+    };
+    Turn { heard, said: person.say(draws, &content), about }
+}
+
+/// The other one speaks of what it feels itself.
+fn other(draws: &mut Draws) -> (About, String, String) {
+    let (words, reply) = match draws.pick(&Mood::ALL) {
+        Mood::Happy => (["happy", "glad"], "Being {} suits you."),
+        Mood::Sad => (["sad", "lonely"], "You feel {}, and I hear you."),
+        Mood::Angry => (["angry", "furious"], "So you are {}, I see."),
+        Mood::Calm => (["calm", "quiet"], "To be {} is a gift."),
+    };
+    let word = draws.pick(&words);
+    let heard = draws.pick(&["I feel {} today.", "I am so {}.", "Today I am {}."]).replace("{}", word);
+    (About::Other, heard, reply.replace("{}", word))
+}
+
+/// What changes someone's mood.
+const fn changes(mood: Mood) -> &'static [&'static str] {
+    match mood {
+        Mood::Happy => &["Cheer up!", "I have good news for you!", "You did a wonderful job!"],
+        Mood::Sad => &["I have bad news.", "Your friend has left town.", "Everyone has forgotten you."],
+        Mood::Angry => &["You are useless!", "That is a stupid answer.", "Shut up!"],
+        Mood::Calm => &["Please calm down.", "Take a deep breath.", "Let us sit quietly."],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_about_what_was_asked() {
+        let mut seen = Vec::new();
+        for stream in 0..300 {
+            let mut draws = Draws::new(9, stream);
+            let talk = interview(&mut draws, Split::Train);
+            for Turn { heard, said, about } in &talk.turns {
+                assert!(!said.contains('{') && !heard.contains('{'), "{said}");
+                seen.push(std::mem::discriminant(about));
+                match about {
+                    About::Start => assert_eq!(heard, "/start"),
+                    About::Bye => assert!(said.contains("Goodbye") || said.contains("Farewell"), "{said}"),
+                    _ => assert!(!said.contains("Goodbye") && !said.contains("Farewell"), "{said}"),
+                }
+            }
+        }
+        seen.dedup();
+        let mut kinds = Vec::new();
+        for kind in seen {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        assert_eq!(kinds.len(), 10);
+    }
+
+    #[test]
+    fn a_talk_is_written_as_the_chat_template_writes_it() {
+        let talk = Talk {
+            prompt: "You are X.".to_owned(),
+            turns: vec![Turn { heard: "/start".to_owned(), said: "I am X.".to_owned(), about: About::Start }],
+        };
+        assert_eq!(
+            talk.document().text(),
+            "<|im_start|>system\nYou are X.<|im_end|>\n<|im_start|>user\n/start<|im_end|>\n\
+             <|im_start|>assistant\nI am X.<|im_end|>\n"
+        );
+    }
+}
