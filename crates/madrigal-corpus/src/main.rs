@@ -7,6 +7,8 @@
 mod document;
 mod persona;
 mod programs;
+mod subjects;
+mod table;
 mod talk;
 
 use std::io::Write;
@@ -17,8 +19,11 @@ use madrigal_swarm::families::Split;
 
 use crate::document::Document;
 
-/// Of all documents, talks.
-const TALKS: f64 = 0.5;
+/// Of all documents, programs.
+const PROGRAMS: f64 = 0.5;
+
+/// Of the others, talks of several people.
+const TABLES: f64 = 0.5;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,10 +55,12 @@ fn parse(arguments: &[String]) -> Option<(u64, Split, u64, u64)> {
 /// One document of the corpus.
 fn document(seed: u64, split: Split, number: u64) -> Document {
     let mut draws = Draws::new(seed, number);
-    if draws.happens(TALKS) {
-        talk::interview(&mut draws, split).document()
-    } else {
+    if draws.happens(PROGRAMS) {
         programs::document(&mut draws, split)
+    } else if draws.happens(TABLES) {
+        table::TableTalk::document(&mut draws)
+    } else {
+        talk::interview(&mut draws, split).document()
     }
 }
 
