@@ -402,7 +402,8 @@ impl Person {
             let mood = shown(draws);
             parts.push(draws.pick(mood.openings()));
         }
-        parts.push(content);
+        let lowered = lowered(content);
+        parts.push(if parts.last().is_some_and(|opening| opening.ends_with(',')) { &lowered } else { content });
         if draws.happens(self.degree.shows() * 0.6) {
             let mood = shown(draws);
             parts.push(draws.pick(mood.closings()));
@@ -413,6 +414,16 @@ impl Person {
     pub(crate) fn feeling(&self) -> String {
         format!("{}{}", self.degree.name(), self.mood.name())
     }
+}
+
+/// A sentence that goes on behind a comma: its first word is small, unless it is a name or "I".
+fn lowered(sentence: &str) -> String {
+    const SMALL: [&str; 24] = [
+        "My", "You", "Nothing", "For", "Nobody", "They", "Now", "Being", "So", "To", "As", "Let", "In", "What", "Yes",
+        "Good", "But", "No", "Is", "And", "Since", "Then", "We", "A",
+    ];
+    let word = sentence.split([' ', ',']).next().unwrap_or_default();
+    if SMALL.contains(&word) { word.to_lowercase() + &sentence[word.len()..] } else { sentence.to_owned() }
 }
 
 /// `a baker`, `an actor`.
@@ -455,6 +466,14 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn a_sentence_behind_a_comma_begins_small() {
+        assert_eq!(lowered("My home is X."), "my home is X.");
+        assert_eq!(lowered("I live in X."), "I live in X.");
+        assert_eq!(lowered("Zorp is right."), "Zorp is right.");
+        assert_eq!(lowered("Yes, there."), "yes, there.");
     }
 
     #[test]
