@@ -23,6 +23,12 @@ const CHECKER: &str = concat!(include_str!("judge/values.py"), include_str!("jud
 /// The longest message between the two interpreters.
 const LONGEST_MESSAGE: u64 = 16 << 20;
 
+/// Characters of a verdict's reason; a program can make them up.
+const LONGEST_DETAIL: usize = 1000;
+
+/// The longest message of a program that tells why it does not load.
+const LONGEST_PROBLEM: usize = 64 << 10;
+
 /// How long a program may take to end once its verdict is there.
 const GOING: Duration = Duration::from_millis(250);
 
@@ -148,6 +154,7 @@ impl Sandbox {
         });
         let (ended, checked) = (ended?, checked?);
         let (verdict, detail) = conclude(told, &ended, &checked, nonce);
+        let detail = detail.chars().take(LONGEST_DETAIL).collect();
         Ok(Judged { verdict, detail, cpu: ended.cpu, printed: ended.stderr })
     }
 }
@@ -166,7 +173,8 @@ fn talk(program: &mut Side, tests: &mut Side, source: &str, task: &Task, nonce: 
     let defined = program.hear()?;
     let defined = defined.strip_prefix(b"R")?;
     if defined != br#"{"defined": true}"# {
-        let failed = serde_json::from_slice::<serde_json::Value>(defined).ok();
+        let whole = Some(defined).filter(|defined| defined.len() <= LONGEST_PROBLEM);
+        let failed = whole.and_then(|defined| serde_json::from_slice::<serde_json::Value>(defined).ok());
         let raised = failed.as_ref().and_then(|failed| failed["raised"][0].as_str()).unwrap_or("an error");
         let text = failed.as_ref().and_then(|failed| failed["text"].as_str()).unwrap_or_default();
         let verdict = if raised == "MemoryError" { Verdict::Memory } else { Verdict::Failed };

@@ -65,7 +65,7 @@ fn confine_and_execute(arguments: Vec<OsString>) -> Result<std::convert::Infalli
     limit(&policy).map_err(|error| format!("set resource limits: {error}"))?;
     die_with_parent().map_err(|error| format!("die with the parent: {error}"))?;
     rule_out_paths(&policy)?;
-    system_calls::confine()?;
+    system_calls::confine(!policy.write.is_empty())?;
     tell(READY);
     // SAFETY: the strings and the list of pointers to them live until here, and the list ends with a null pointer.
     #[expect(unsafe_code, reason = "the standard library would look for the program and change signal masks")]

@@ -31,13 +31,8 @@ const ALLOWED: &[i64] = &[
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_pipe2,
-    libc::SYS_fcntl,
-    libc::SYS_flock,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
-    libc::SYS_ftruncate,
-    libc::SYS_truncate,
-    libc::SYS_fallocate,
     libc::SYS_fadvise64,
     libc::SYS_sendfile,
     libc::SYS_copy_file_range,
@@ -46,11 +41,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_fchdir,
     libc::SYS_readlinkat,
     libc::SYS_getdents64,
-    libc::SYS_unlinkat,
-    libc::SYS_mkdirat,
-    libc::SYS_renameat2,
-    libc::SYS_fchmod,
-    libc::SYS_utimensat,
     libc::SYS_umask,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
@@ -134,10 +124,6 @@ const ALLOWED_HERE: &[i64] = &[
     libc::SYS_epoll_create,
     libc::SYS_epoll_wait,
     libc::SYS_readlink,
-    libc::SYS_unlink,
-    libc::SYS_mkdir,
-    libc::SYS_rmdir,
-    libc::SYS_rename,
     libc::SYS_alarm,
     libc::SYS_pause,
     libc::SYS_time,
@@ -146,7 +132,28 @@ const ALLOWED_HERE: &[i64] = &[
     libc::SYS_arch_prctl,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const ALLOWED_HERE: &[i64] = &[libc::SYS_renameat];
+const ALLOWED_HERE: &[i64] = &[];
+
+/// Changes of files, for programs that may write somewhere: Landlock knows nothing of modes and times, and its first
+/// versions nothing of lengths.
+const WRITING: &[i64] = &[
+    libc::SYS_ftruncate,
+    libc::SYS_truncate,
+    libc::SYS_fallocate,
+    libc::SYS_unlinkat,
+    libc::SYS_mkdirat,
+    libc::SYS_renameat2,
+    libc::SYS_fchmod,
+    libc::SYS_utimensat,
+];
+#[cfg(target_arch = "x86_64")]
+const WRITING_HERE: &[i64] = &[libc::SYS_unlink, libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_rename];
+#[cfg(not(target_arch = "x86_64"))]
+const WRITING_HERE: &[i64] = &[libc::SYS_renameat];
+
+/// What may be done with a descriptor. Locks and signals by descriptors reach others.
+const FCNTLS: &[i32] =
+    &[libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
 
 /// Whoever calls these wants to get out, to last, or to reach others.
 const DEADLY: &[i64] = &[
@@ -218,7 +225,7 @@ const TIOCLINUX: u64 = 0x541C;
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Filters this process's system calls from now on.
-pub(crate) fn confine() -> Result<(), String> {
+pub(crate) fn confine(writes: bool) -> Result<(), String> {
     let filter = |rules: Rules, others, these| -> Result<BpfProgram, String> {
         let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
         let filter = SeccompFilter::new(rules, others, these, architecture).map_err(|error| error.to_string())?;
@@ -226,7 +233,7 @@ pub(crate) fn confine() -> Result<(), String> {
     };
     let build = || {
         let missing = SeccompAction::Errno(libc::ENOSYS as u32);
-        let allowed = filter(allowed().map_err(|error| error.to_string())?, missing, SeccompAction::Allow)?;
+        let allowed = filter(allowed(writes).map_err(|error| error.to_string())?, missing, SeccompAction::Allow)?;
         let deadly =
             filter(deadly().map_err(|error| error.to_string())?, SeccompAction::Allow, SeccompAction::KillProcess)?;
         // The deadly one first: the other does not allow a process to add filters.
@@ -236,8 +243,23 @@ pub(crate) fn confine() -> Result<(), String> {
     build().map_err(|error: String| format!("filter system calls: {error}"))
 }
 
-fn allowed() -> Result<Rules, seccompiler::BackendError> {
+fn allowed(writes: bool) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = ALLOWED.iter().chain(ALLOWED_HERE).map(|&call| (call, Vec::new())).collect();
+    if writes {
+        rules.extend(WRITING.iter().chain(WRITING_HERE).map(|&call| (call, Vec::new())));
+    }
+    let fcntls = FCNTLS.iter().map(|&command| rule(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command as u64));
+    rules.insert(libc::SYS_fcntl, fcntls.collect::<Result<_, _>>()?);
+    if !writes {
+        // Emptying a file while it is opened to be read: Landlock's first versions allow it.
+        let read_only = |flags: u8| {
+            let kept = (libc::O_TRUNC | libc::O_CREAT) as u64;
+            rule(flags, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(kept), 0)
+        };
+        rules.insert(libc::SYS_openat, vec![read_only(2)?]);
+        #[cfg(target_arch = "x86_64")]
+        rules.insert(libc::SYS_open, vec![read_only(1)?]);
+    }
     let ioctls = IOCTLS.iter().map(|&request| rule(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request));
     rules.insert(libc::SYS_ioctl, ioctls.collect::<Result<_, _>>()?);
     // Threads; `deadly` sees to it that no process is made.

@@ -22,7 +22,11 @@ def _harness():
 
     import random
     random.seed(0)
-    space = {"__name__": "candidate", "__builtins__": __builtins__}
+    # A module that can be found by its name, as dataclasses do.
+    module = type(_sys)("candidate")
+    module.__builtins__ = __builtins__
+    _sys.modules["candidate"] = module
+    space = module.__dict__
     try:
         exec(compile(_json.loads(requests.readline())["source"], "candidate.py", "exec"), space)
         answer({"defined": True})
