@@ -42,3 +42,34 @@ impl Document {
         self.segments.iter().map(|(text, learned)| (text.as_str(), *learned))
     }
 }
+
+/// A message of a talk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// Nobody where the program itself puts it before everyone.
+    pub(crate) speaker: Option<usize>,
+    pub(crate) text: String,
+}
+
+/// A talk as the one in `seat` hears it: where more than two talk, others stand behind their names.
+pub(crate) fn heard_by(
+    seat: usize,
+    prompt: &str,
+    names: &[&str],
+    opening: Option<&str>,
+    messages: &[Message],
+) -> Document {
+    let mut document = Document::default();
+    document.hears("system", prompt);
+    if let Some(opening) = opening {
+        document.hears("user", opening);
+    }
+    for Message { speaker, text } in messages {
+        match speaker {
+            Some(speaker) if *speaker == seat => document.says(text),
+            Some(speaker) if names.len() > 2 => document.hears("user", &format!("{}: {text}", names[*speaker])),
+            _ => document.hears("user", text),
+        }
+    }
+    document
+}

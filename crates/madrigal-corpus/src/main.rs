@@ -5,6 +5,8 @@
 //! of the corpus can be made alone.
 
 mod document;
+mod library;
+mod lookups;
 mod persona;
 mod programs;
 mod subjects;
@@ -20,10 +22,11 @@ use madrigal_swarm::families::Split;
 use crate::document::Document;
 
 /// Of all documents, programs.
-const PROGRAMS: f64 = 0.5;
+const PROGRAMS: f64 = 0.45;
 
-/// Of the others, talks of several people.
-const TABLES: f64 = 0.5;
+/// Of the others, talks of several people, and talks over a database. What is left are interviews.
+const TABLES: f64 = 0.35;
+const LOOKUPS: f64 = 0.3;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,6 +62,8 @@ fn document(seed: u64, split: Split, number: u64) -> Document {
         programs::document(&mut draws, split)
     } else if draws.happens(TABLES) {
         table::TableTalk::document(&mut draws)
+    } else if draws.happens(LOOKUPS / (1.0 - TABLES)) {
+        if draws.happens(0.5) { lookups::interview(&mut draws, split) } else { lookups::meeting(&mut draws) }
     } else {
         talk::interview(&mut draws, split).document()
     }
@@ -77,7 +82,7 @@ mod tests {
         let learned = |document: &Document| document.segments().any(|(_, learned)| learned);
         assert!(all.iter().all(learned));
         let talks = all.iter().filter(|document| document.text().contains("<|im_start|>")).count();
-        assert!((15..45).contains(&talks), "{talks}");
+        assert!((20..48).contains(&talks), "{talks}");
     }
 
     #[test]

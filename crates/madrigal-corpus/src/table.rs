@@ -5,9 +5,10 @@
 
 use madrigal_swarm::draws::Draws;
 
-use crate::document::Document;
+use crate::document::{Document, Message, heard_by};
 use crate::persona::{Person, Slot, a};
 use crate::subjects::{SUBJECTS, Subject};
+use crate::talk;
 
 /// What someone did by speaking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,23 +31,20 @@ impl Act {
     }
 }
 
-/// A message at the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Message {
-    pub(crate) speaker: usize,
-    pub(crate) text: String,
-}
-
 /// A talk of several people.
 #[derive(Debug)]
 pub(crate) struct TableTalk {
     people: Vec<Person>,
-    opening: &'static str,
     pub(crate) messages: Vec<Message>,
+    /// What opens it; without, the first one is told to start and asks for something.
+    opening: Option<&'static str>,
 }
 
+/// Talks that nobody but one of them opens.
+const MEETINGS: f64 = 0.25;
+
 /// Turns of a talk.
-const TURNS: (i128, i128) = (6, 14);
+const TURNS: (i128, i128) = (6, 24);
 
 impl TableTalk {
     pub(crate) fn new(draws: &mut Draws) -> Self {
@@ -59,12 +57,17 @@ impl TableTalk {
             }
         }
         let subject = &SUBJECTS[draws.below(SUBJECTS.len())];
-        let opening = draws.pick(subject.openings);
-        let mut talk = Self { people, opening, messages: Vec::new() };
+        let question = draws.pick(subject.openings);
+        let meets = draws.happens(MEETINGS);
+        let mut talk = Self { people, opening: (!meets).then_some(question), messages: Vec::new() };
+        if meets {
+            let introduced = talk::introduction(draws, &talk.people[0]);
+            talk.messages.push(Message { speaker: Some(0), text: format!("{introduced} {question}") });
+        }
         let turns = draws.between(TURNS.0, TURNS.1) as usize;
         let mut last: Option<(usize, Act)> = None;
         let mut used: Vec<usize> = Vec::new();
-        for turn in 0..turns {
+        for turn in talk.messages.len()..turns {
             let speaker = turn % talk.people.len();
             let act = talk.next(draws, subject, speaker, last, &used, turn + 1 == turns);
             used.push(act.thing());
@@ -76,7 +79,7 @@ impl TableTalk {
                 }
             };
             let text = talk.people[speaker].say(draws, &content);
-            talk.messages.push(Message { speaker, text });
+            talk.messages.push(Message { speaker: Some(speaker), text });
             last = Some((speaker, act));
         }
         talk
@@ -175,25 +178,25 @@ impl TableTalk {
 
     /// The talk as one of them hears it.
     pub(crate) fn heard_by(&self, seat: usize) -> Document {
+        let names: Vec<&str> = self.people.iter().map(|person| person.name.as_str()).collect();
+        heard_by(seat, &self.people[seat].prompt(), &names, self.opening, &self.messages)
+    }
+
+    /// The beginning as the one who is told to start hears it: later, nobody is told of that.
+    fn start(&self) -> Option<Document> {
+        let first = self.messages.first().filter(|_| self.opening.is_none())?;
         let mut document = Document::default();
-        document.hears("system", &self.people[seat].prompt());
-        document.hears("user", self.opening);
-        for Message { speaker, text } in &self.messages {
-            if *speaker == seat {
-                document.says(text);
-            } else if self.people.len() > 2 {
-                document.hears("user", &format!("{}: {text}", self.people[*speaker].name));
-            } else {
-                document.hears("user", text);
-            }
-        }
-        document
+        document.hears("system", &self.people[0].prompt());
+        document.hears("user", "/start");
+        document.says(&first.text);
+        Some(document)
     }
 
     pub(crate) fn document(draws: &mut Draws) -> Document {
         let talk = Self::new(draws);
         let seat = draws.below(talk.people.len());
-        talk.heard_by(seat)
+        let start = talk.start().filter(|_| seat == 0 && draws.happens(0.5));
+        start.unwrap_or_else(|| talk.heard_by(seat))
     }
 }
 
@@ -217,11 +220,17 @@ mod tests {
             assert_eq!(texts.len(), talk.messages.len());
             let words: Vec<&str> = talk.messages.iter().flat_map(|message| message.text.split(' ')).collect();
             let pairs: BTreeSet<&[&str]> = words.windows(2).collect();
-            assert!(pairs.len() * 10 > words.len() * 6, "{} pairs of {} words", pairs.len(), words.len());
+            assert!(pairs.len() * 2 > words.len(), "{} pairs of {} words", pairs.len(), words.len());
             for (index, message) in talk.messages.iter().enumerate() {
-                assert_eq!(message.speaker, index % talk.people.len());
-                // Nobody speaks of itself by name.
-                assert!(!message.text.contains(&format!("{},", talk.people[message.speaker].name)), "{}", message.text);
+                let speaker = index % talk.people.len();
+                assert_eq!(message.speaker, Some(speaker));
+                // Nobody speaks of itself by name, but to introduce itself.
+                let introduces = index == 0 && talk.opening.is_none();
+                assert!(
+                    introduces || !message.text.contains(&format!("{},", talk.people[speaker].name)),
+                    "{}",
+                    message.text
+                );
             }
         }
     }
@@ -229,14 +238,17 @@ mod tests {
     #[test]
     fn everyone_hears_the_same_talk_as_the_program_puts_it() {
         let mut draws = Draws::new(6, 1);
-        let talk = std::iter::repeat_with(|| TableTalk::new(&mut draws)).find(|talk| talk.people.len() == 3).unwrap();
+        let talk = std::iter::repeat_with(|| TableTalk::new(&mut draws))
+            .find(|talk| talk.people.len() == 3 && talk.opening.is_some())
+            .unwrap();
         for seat in 0..3 {
             let document = talk.heard_by(seat);
             let learned: String = document.segments().filter(|(_, learned)| *learned).map(|(text, _)| text).collect();
             for Message { speaker, text } in &talk.messages {
-                assert_eq!(learned.contains(text), *speaker == seat);
-                let heard = format!("<|im_start|>user\n{}: {text}<|im_end|>\n", talk.people[*speaker].name);
-                assert_eq!(document.text().contains(&heard), *speaker != seat);
+                let speaker = speaker.unwrap();
+                assert_eq!(learned.contains(text), speaker == seat);
+                let heard = format!("<|im_start|>user\n{}: {text}<|im_end|>\n", talk.people[speaker].name);
+                assert_eq!(document.text().contains(&heard), speaker != seat);
             }
         }
     }

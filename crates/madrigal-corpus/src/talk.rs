@@ -56,10 +56,8 @@ pub(crate) fn interview(draws: &mut Draws, split: Split) -> Talk {
     let prompt = person.prompt();
     let mut turns = Vec::new();
     if draws.happens(0.8) {
-        let (hello, name, job) = (person.mood.hello(), &person.name, person.job);
-        let said = draws.pick(&["I am {name}, the {job}.", "My name is {name}, and I am {a job}."]);
-        let said = said.replace("{name}", name).replace("{job}", job).replace("{a job}", &a(job));
-        turns.push(Turn { heard: "/start".to_owned(), said: format!("{hello} {said}"), about: About::Start });
+        let said = introduction(draws, &person);
+        turns.push(Turn { heard: "/start".to_owned(), said, about: About::Start });
     }
     for _ in 0..2 + draws.below(10) {
         turns.push(turn(draws, &mut person, split));
@@ -69,6 +67,14 @@ pub(crate) fn interview(draws: &mut Draws, split: Split) -> Talk {
         turns.push(Turn { heard: "/bye".to_owned(), said, about: About::Bye });
     }
     Talk { prompt, turns }
+}
+
+/// What someone says who is told to start.
+pub(crate) fn introduction(draws: &mut Draws, person: &Person) -> String {
+    let Person { name, job, mood, .. } = person;
+    let said = draws.pick(&["I am {name}, the {job}.", "My name is {name}, and I am {a job}."]);
+    let said = said.replace("{name}", name).replace("{job}", job).replace("{a job}", &a(job));
+    format!("{} {said}", mood.hello())
 }
 
 fn turn(draws: &mut Draws, person: &mut Person, split: Split) -> Turn {
@@ -106,7 +112,7 @@ fn turn(draws: &mut Draws, person: &mut Person, split: Split) -> Turn {
         82..91 => other(draws),
         _ => {
             let mood = draws.pick(&Mood::ALL);
-            person.mood = mood;
+            person.turn(mood);
             (About::Change, draws.pick(changes(mood)).to_owned(), format!("Now I feel {}.", person.feeling()))
         }
     };
