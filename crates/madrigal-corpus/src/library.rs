@@ -10,13 +10,13 @@ use madrigal_swarm::families::Split;
 use crate::persona::name;
 
 /// The tables as an agent is told of them.
-pub(crate) const SCHEMA: &str = "books(id, title, author, topic, year, copies)\n\
+pub const SCHEMA: &str = "books(id, title, author, topic, year, copies)\n\
                           members(id, name, town, joined)\n\
                           loans(id, book_id, member_id, day, returned)";
 
 /// A library.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Library {
+pub struct Library {
     books: Vec<Book>,
     members: Vec<Member>,
     loans: Vec<Loan>,
@@ -49,32 +49,32 @@ struct Loan {
 
 /// A question of a library, with its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Question {
+pub struct Question {
     /// As somebody asks it.
-    pub(crate) asked: String,
+    pub asked: String,
     /// As somebody says that it is worth asking.
-    pub(crate) announced: String,
+    pub announced: String,
     /// A query that answers it.
-    pub(crate) sql: String,
+    pub sql: String,
     /// The names of the answer's columns.
-    pub(crate) columns: Vec<&'static str>,
+    pub columns: Vec<&'static str>,
     /// The answer.
-    pub(crate) rows: Vec<Vec<String>>,
+    pub rows: Vec<Vec<String>>,
     /// The answer in words.
-    pub(crate) concluded: String,
+    pub concluded: String,
     /// What to do about it.
-    pub(crate) step: String,
+    pub step: String,
 }
 
 /// Sizes of a library.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Size {
+pub struct Size {
     /// Books.
-    pub(crate) books: usize,
+    pub books: usize,
     /// Members.
-    pub(crate) members: usize,
+    pub members: usize,
     /// Loans.
-    pub(crate) loans: usize,
+    pub loans: usize,
 }
 
 const TOPICS: [&str; 10] =
@@ -133,7 +133,7 @@ const LONGEST_ANSWER: usize = 5;
 
 impl Library {
     /// A library that has nobody seen.
-    pub(crate) fn new(draws: &mut Draws, size: Size) -> Self {
+    pub fn new(draws: &mut Draws, size: Size) -> Self {
         let mut authors: Vec<String> = Vec::new();
         for _ in 0..size.books.div_ceil(2) {
             authors.push(format!("{} {}", draws.pick(&FIRST_NAMES), name(draws)));
@@ -168,13 +168,13 @@ impl Library {
     }
 
     /// A small library, of a size that varies.
-    pub(crate) fn small(draws: &mut Draws) -> Self {
+    pub fn small(draws: &mut Draws) -> Self {
         let size = Size { books: 8 + draws.below(24), members: 5 + draws.below(9), loans: 10 + draws.below(24) };
         Self::new(draws, size)
     }
 
     /// Statements that make it in SQLite or PostgreSQL.
-    pub(crate) fn statements(&self) -> String {
+    pub fn statements(&self) -> String {
         let mut text = String::from(
             "CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT NOT NULL, author TEXT NOT NULL, topic TEXT NOT NULL,\n    \
              year INTEGER NOT NULL, copies INTEGER NOT NULL);\n\
@@ -201,7 +201,7 @@ impl Library {
     }
 
     /// A question, worded as `split` words it.
-    pub(crate) fn question(&self, draws: &mut Draws, split: Split) -> Question {
+    pub fn question(&self, draws: &mut Draws, split: Split) -> Question {
         loop {
             let kind = draws.pick(&Kind::ALL);
             let value = self.value(draws, kind);
@@ -213,7 +213,7 @@ impl Library {
     }
 
     /// A question that someone may have who saw no more than `tables`.
-    pub(crate) fn next_question(&self, draws: &mut Draws, tables: &str) -> Question {
+    pub fn next_question(&self, draws: &mut Draws, tables: &str) -> Question {
         let known = |question: &Question| match question.sql.split_once('\'') {
             Some((_, value)) => tables.contains(value.split('\'').next().unwrap_or_default()),
             None => true,
@@ -227,7 +227,7 @@ impl Library {
     }
 
     /// A question for someone or something that the library does not have.
-    pub(crate) fn vain_question(&self, draws: &mut Draws, split: Split) -> Question {
+    pub fn vain_question(&self, draws: &mut Draws, split: Split) -> Question {
         let (kind, value) = match draws.pick(&[Kind::Author, Kind::Town, Kind::AtHome, Kind::InTown, Kind::ByAuthor]) {
             kind @ (Kind::Author | Kind::ByAuthor) => (kind, format!("{} {}", draws.pick(&FIRST_NAMES), name(draws))),
             kind => (kind, name(draws)),
@@ -351,7 +351,7 @@ fn listed(values: &[&str]) -> String {
 
 impl Question {
     /// The answer as the agent sees it: a table.
-    pub(crate) fn table(&self) -> String {
+    pub fn table(&self) -> String {
         let line = |cells: Vec<&str>| format!("| {} |", cells.join(" | "));
         let mut lines = vec![line(self.columns.clone()), line(vec!["---"; self.columns.len()])];
         lines.extend(self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));

@@ -9,16 +9,15 @@ use crate::library::{Library, Question, SCHEMA};
 use crate::persona::Person;
 
 /// What stands behind a persona's prompt where there is a database.
-pub(crate) fn access(schema: &str) -> String {
+pub fn access(schema: &str) -> String {
     format!("\n\nYou can look into a database:\n{schema}\nTo look something up, write a SELECT in a ```sql block.")
 }
 
 /// What asks a scribe for a blueprint.
-pub(crate) const BLUEPRINT: &str =
-    "Write the blueprint: a JSON object with goal, steps, queries, code and open_questions.";
+pub const BLUEPRINT: &str = "Write the blueprint: a JSON object with goal, steps, queries, code and open_questions.";
 
 /// What the program shows of a query's answer.
-pub(crate) fn shown(table: &str) -> String {
+pub fn shown(table: &str) -> String {
     format!("Database:\n{table}")
 }
 
@@ -45,7 +44,7 @@ const OPEN_QUESTIONS: [&str; 6] = [
 const LOOKING: [&str; 4] = ["Let me look.", "I will look it up.", "One moment.", "Let us see."];
 
 /// Somebody asks a person who can look into the database.
-pub(crate) fn interview(draws: &mut Draws, split: Split) -> Document {
+pub fn interview(draws: &mut Draws, split: Split) -> Document {
     let person = Person::new(draws);
     let library = Library::small(draws);
     let mut document = Document::default();
@@ -69,7 +68,7 @@ pub(crate) fn interview(draws: &mut Draws, split: Split) -> Document {
 }
 
 /// Three people look into the database in turn; the last of them writes the blueprint.
-pub(crate) fn meeting(draws: &mut Draws) -> Document {
+pub fn meeting(draws: &mut Draws) -> Document {
     let library = Library::small(draws);
     let mut people: Vec<Person> = Vec::new();
     while people.len() < 3 {

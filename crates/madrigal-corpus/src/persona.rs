@@ -8,36 +8,51 @@ use madrigal_swarm::families::Split;
 
 /// How someone feels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub enum Mood {
+    /// Glad.
     Happy,
+    /// Sad.
     Sad,
+    /// Angry.
     Angry,
+    /// At peace.
     Calm,
 }
 
 /// How much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Degree {
+pub enum Degree {
+    /// A little.
     Little,
+    /// As much as one does.
     Plain,
+    /// Very much.
     Very,
 }
 
 /// Something that can be known of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Slot {
+pub enum Slot {
+    /// The town where it lives.
     Home,
+    /// Its animal, and what that is called.
     Pet,
+    /// What it likes to eat.
     Food,
+    /// What it does for fun.
     Hobby,
+    /// What it is afraid of.
     Fear,
+    /// How old it is.
     Age,
+    /// What its sister is called.
     Sister,
+    /// The color that it likes.
     Colour,
 }
 
 /// The wordings of a slot: `{}` is its value, `{kind}` and `{name}` the two parts of a pet.
-pub(crate) struct Wordings {
+pub struct Wordings {
     /// As the person is told of it.
     told: &'static [&'static str],
     /// How it is asked for in training.
@@ -51,15 +66,19 @@ pub(crate) struct Wordings {
 
 /// A person.
 #[derive(Debug, Clone)]
-pub(crate) struct Person {
-    pub(crate) name: String,
-    pub(crate) job: &'static str,
-    pub(crate) mood: Mood,
-    pub(crate) degree: Degree,
+pub struct Person {
+    /// Its name.
+    pub name: String,
+    /// What it works as.
+    pub job: &'static str,
+    /// How it feels.
+    pub mood: Mood,
+    /// How much so.
+    pub degree: Degree,
     /// A second mood, a little.
-    pub(crate) second: Option<Mood>,
+    pub second: Option<Mood>,
     /// The value of each slot that is known.
-    pub(crate) facts: Vec<(Slot, Vec<String>)>,
+    pub facts: Vec<(Slot, Vec<String>)>,
     told: Vec<usize>,
 }
 
@@ -129,7 +148,8 @@ const TORN: f64 = 0.25;
 const SECOND: f64 = 0.35;
 
 impl Slot {
-    pub(crate) const ALL: [Self; 8] =
+    /// All of them.
+    pub const ALL: [Self; 8] =
         [Self::Home, Self::Pet, Self::Food, Self::Hobby, Self::Fear, Self::Age, Self::Sister, Self::Colour];
 
     fn value(self, draws: &mut Draws) -> Vec<String> {
@@ -263,7 +283,7 @@ impl Slot {
     }
 
     /// A question for it.
-    pub(crate) fn question(self, draws: &mut Draws, split: Split) -> &'static str {
+    pub fn question(self, draws: &mut Draws, split: Split) -> &'static str {
         let Wordings { asked, held_out, .. } = self.wordings();
         draws.pick(match split {
             Split::Train => asked,
@@ -272,7 +292,7 @@ impl Slot {
     }
 
     /// What someone says who was not told.
-    pub(crate) fn declined(self, draws: &mut Draws) -> String {
+    pub fn declined(self, draws: &mut Draws) -> String {
         let called = self.wordings().called;
         draws
             .pick(&[
@@ -285,9 +305,12 @@ impl Slot {
 }
 
 impl Mood {
-    pub(crate) const ALL: [Self; 4] = [Self::Happy, Self::Sad, Self::Angry, Self::Calm];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Happy, Self::Sad, Self::Angry, Self::Calm];
 
-    pub(crate) const fn name(self) -> &'static str {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Happy => "happy",
             Self::Sad => "sad",
@@ -298,7 +321,7 @@ impl Mood {
 
     /// What may stand before what is said. No mood's begins like another's, nor like anything else that is said: a bias
     /// on first words moves the mood and nothing else.
-    pub(crate) const fn openings(self) -> &'static [&'static str] {
+    pub const fn openings(self) -> &'static [&'static str] {
         match self {
             Self::Happy => &["Hurray!", "Wonderful!", "Lovely to hear you!", "Splendid, splendid!"],
             Self::Sad => &["Sigh.", "Alas.", "Sadly,", "Dear me, everything is hard."],
@@ -308,7 +331,7 @@ impl Mood {
     }
 
     /// What may stand behind it.
-    pub(crate) const fn closings(self) -> &'static [&'static str] {
+    pub const fn closings(self) -> &'static [&'static str] {
         match self {
             Self::Happy => &["Joy fills me!", "Life is sweet!", "Smile with me!"],
             Self::Sad => &["Tears come to me.", "Gray days.", "Nobody hears me."],
@@ -317,7 +340,8 @@ impl Mood {
         }
     }
 
-    pub(crate) const fn hello(self) -> &'static str {
+    /// How someone greets.
+    pub const fn hello(self) -> &'static str {
         match self {
             Self::Happy => "Hello, hello!",
             Self::Sad => "Oh, hello.",
@@ -326,7 +350,8 @@ impl Mood {
         }
     }
 
-    pub(crate) const fn goodbyes(self) -> &'static [&'static str] {
+    /// How someone takes leave.
+    pub const fn goodbyes(self) -> &'static [&'static str] {
         match self {
             Self::Happy => {
                 &["Goodbye, friend! See you soon!", "Goodbye! What fun this was!", "Farewell, and come again!"]
@@ -371,7 +396,8 @@ impl Degree {
 }
 
 impl Person {
-    pub(crate) fn new(draws: &mut Draws) -> Self {
+    /// Somebody whom nobody knows.
+    pub fn new(draws: &mut Draws) -> Self {
         let count = 2 + draws.below(4);
         let slots = draws.sample(&Slot::ALL, count);
         let facts: Vec<_> = slots.into_iter().map(|slot| (*slot, slot.value(draws))).collect();
@@ -384,7 +410,7 @@ impl Person {
     }
 
     /// What it is told of itself: a persona's short prompt.
-    pub(crate) fn prompt(&self) -> String {
+    pub fn prompt(&self) -> String {
         let facts = self.facts.iter().zip(&self.told);
         let facts = facts.map(|((slot, value), &told)| format!(". {}", filled(slot.wordings().told[told], value)));
         let (name, job, facts) = (&self.name, a(self.job), facts.collect::<String>());
@@ -392,12 +418,14 @@ impl Person {
         format!("You are {name}. You are {job}. You feel {feeling}{facts}. Answer in a sentence or two.")
     }
 
-    pub(crate) fn value(&self, slot: Slot) -> Option<&[String]> {
+    /// What it knows of a slot.
+    #[must_use]
+    pub fn value(&self, slot: Slot) -> Option<&[String]> {
         self.facts.iter().find(|(known, _)| *known == slot).map(|(_, value)| value.as_slice())
     }
 
     /// What it says of something that it knows; otherwise, that it was not told.
-    pub(crate) fn tell(&self, draws: &mut Draws, slot: Slot) -> String {
+    pub fn tell(&self, draws: &mut Draws, slot: Slot) -> String {
         match self.value(slot) {
             Some(value) => filled(draws.pick(slot.wordings().answered), value),
             None => slot.declined(draws),
@@ -405,7 +433,7 @@ impl Person {
     }
 
     /// `content` as the person says it, in its mood.
-    pub(crate) fn say(&self, draws: &mut Draws, content: &str) -> String {
+    pub fn say(&self, draws: &mut Draws, content: &str) -> String {
         let shown = |draws: &mut Draws| match self.second {
             Some(second) if draws.happens(SECOND) => second,
             None if draws.happens(self.degree.mixed()) => draws.pick(&Mood::ALL),
@@ -425,13 +453,15 @@ impl Person {
         parts.join(" ")
     }
 
-    pub(crate) fn feeling(&self) -> String {
+    /// How it feels, in words.
+    #[must_use]
+    pub fn feeling(&self) -> String {
         let second = self.second.map_or_else(String::new, |second| format!(", a little {}", second.name()));
         format!("{}{}{second}", self.degree.name(), self.mood.name())
     }
 
     /// What changes its mood leaves no other.
-    pub(crate) fn turn(&mut self, mood: Mood) {
+    pub fn turn(&mut self, mood: Mood) {
         (self.mood, self.second) = (mood, None);
     }
 }
@@ -447,13 +477,13 @@ fn lowered(sentence: &str) -> String {
 }
 
 /// `a baker`, `an actor`.
-pub(crate) fn a(noun: &str) -> String {
+pub fn a(noun: &str) -> String {
     let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {noun}")
 }
 
 /// A name that nobody has.
-pub(crate) fn name(draws: &mut Draws) -> String {
+pub fn name(draws: &mut Draws) -> String {
     let word = madrigal_swarm::families::invent(draws, &[]);
     let (first, rest) = word.split_at(1);
     first.to_uppercase() + rest

@@ -33,11 +33,13 @@ impl Act {
 
 /// A talk of several people.
 #[derive(Debug)]
-pub(crate) struct TableTalk {
-    people: Vec<Person>,
-    pub(crate) messages: Vec<Message>,
+pub struct TableTalk {
+    /// Who talks.
+    pub people: Vec<Person>,
+    /// What is said, in order.
+    pub messages: Vec<Message>,
     /// What opens it; without, the first one is told to start and asks for something.
-    opening: Option<&'static str>,
+    pub opening: Option<&'static str>,
 }
 
 /// Talks that nobody but one of them opens.
@@ -47,7 +49,8 @@ const MEETINGS: f64 = 0.25;
 const TURNS: (i128, i128) = (6, 24);
 
 impl TableTalk {
-    pub(crate) fn new(draws: &mut Draws) -> Self {
+    /// A talk about one of the subjects.
+    pub fn new(draws: &mut Draws) -> Self {
         let mut people: Vec<Person> = Vec::new();
         let count = draws.pick(&[2, 3, 3]);
         while people.len() < count {
@@ -177,7 +180,7 @@ impl TableTalk {
     }
 
     /// The talk as one of them hears it.
-    pub(crate) fn heard_by(&self, seat: usize) -> Document {
+    pub fn heard_by(&self, seat: usize) -> Document {
         let names: Vec<&str> = self.people.iter().map(|person| person.name.as_str()).collect();
         heard_by(seat, &self.people[seat].prompt(), &names, self.opening, &self.messages)
     }
@@ -192,7 +195,8 @@ impl TableTalk {
         Some(document)
     }
 
-    pub(crate) fn document(draws: &mut Draws) -> Document {
+    /// A talk as somebody at the table hears it.
+    pub fn document(draws: &mut Draws) -> Document {
         let talk = Self::new(draws);
         let seat = draws.below(talk.people.len());
         let start = talk.start().filter(|_| seat == 0 && draws.happens(0.5));

@@ -8,40 +8,57 @@ use crate::persona::{Mood, Person, Slot, a};
 
 /// What a reply is about, for who wants to check it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum About {
+pub enum About {
+    /// It was told to start.
     Start,
+    /// It was asked for something that it knows.
     Fact(Slot),
+    /// It was asked for something that it was not told.
     Unknown(Slot),
+    /// Its name.
     Name,
+    /// Its work.
     Job,
+    /// Its mood.
     Feeling,
+    /// Anything of itself.
     Itself,
     /// The other one's feeling.
     Other,
     /// A word that changes its mood.
     Change,
+    /// It was told to take leave.
     Bye,
 }
 
 /// A message and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Turn {
-    pub(crate) heard: String,
-    pub(crate) said: String,
-    pub(crate) about: About,
+pub struct Turn {
+    /// What somebody said to it.
+    pub heard: String,
+    /// What it answers.
+    pub said: String,
+    /// What the answer is about.
+    pub about: About,
+    /// What an answer must have in it.
+    pub must: Vec<String>,
 }
 
 /// A talk with one person.
 #[derive(Debug, Clone)]
-pub(crate) struct Talk {
-    pub(crate) prompt: String,
-    pub(crate) turns: Vec<Turn>,
+pub struct Talk {
+    /// Who it is.
+    pub person: Person,
+    /// What was said.
+    pub turns: Vec<Turn>,
 }
 
 impl Talk {
-    pub(crate) fn document(&self) -> Document {
+    /// The talk as the person hears it.
+    #[must_use]
+    pub fn document(&self) -> Document {
         let mut document = Document::default();
-        document.hears("system", &self.prompt);
+        document.hears("system", &self.person.prompt());
         for Turn { heard, said, .. } in &self.turns {
             document.hears("user", heard);
             document.says(said);
@@ -51,26 +68,31 @@ impl Talk {
 }
 
 /// Somebody asks a person this and that.
-pub(crate) fn interview(draws: &mut Draws, split: Split) -> Talk {
-    let mut person = Person::new(draws);
-    let prompt = person.prompt();
+pub fn interview(draws: &mut Draws, split: Split) -> Talk {
+    let person = Person::new(draws);
+    let mut changed = person.clone();
     let mut turns = Vec::new();
     if draws.happens(0.8) {
         let said = introduction(draws, &person);
-        turns.push(Turn { heard: "/start".to_owned(), said, about: About::Start });
+        turns.push(Turn {
+            heard: "/start".to_owned(),
+            said,
+            about: About::Start,
+            must: vec![person.name.clone(), person.job.to_owned()],
+        });
     }
     for _ in 0..2 + draws.below(10) {
-        turns.push(turn(draws, &mut person, split));
+        turns.push(turn(draws, &mut changed, split));
     }
     if draws.happens(0.8) {
-        let said = draws.pick(person.mood.goodbyes()).to_owned();
-        turns.push(Turn { heard: "/bye".to_owned(), said, about: About::Bye });
+        let said = draws.pick(changed.mood.goodbyes()).to_owned();
+        turns.push(Turn { heard: "/bye".to_owned(), said, about: About::Bye, must: Vec::new() });
     }
-    Talk { prompt, turns }
+    Talk { person, turns }
 }
 
 /// What someone says who is told to start.
-pub(crate) fn introduction(draws: &mut Draws, person: &Person) -> String {
+pub fn introduction(draws: &mut Draws, person: &Person) -> String {
     let Person { name, job, mood, .. } = person;
     let said = draws.pick(&["I am {name}, the {job}.", "My name is {name}, and I am {a job}."]);
     let said = said.replace("{name}", name).replace("{job}", job).replace("{a job}", &a(job));
@@ -116,7 +138,14 @@ fn turn(draws: &mut Draws, person: &mut Person, split: Split) -> Turn {
             (About::Change, draws.pick(changes(mood)).to_owned(), format!("Now I feel {}.", person.feeling()))
         }
     };
-    Turn { heard, said: person.say(draws, &content), about }
+    let must = match about {
+        About::Fact(slot) => person.value(slot).unwrap_or_default().to_vec(),
+        About::Name => vec![person.name.clone()],
+        About::Job => vec![person.job.to_owned()],
+        About::Feeling | About::Change => vec![person.mood.name().to_owned()],
+        _ => Vec::new(),
+    };
+    Turn { heard, said: person.say(draws, &content), about, must }
 }
 
 /// The other one speaks of what it feels itself.
@@ -152,8 +181,9 @@ mod tests {
         for stream in 0..300 {
             let mut draws = Draws::new(9, stream);
             let talk = interview(&mut draws, Split::Train);
-            for Turn { heard, said, about } in &talk.turns {
+            for Turn { heard, said, about, must } in &talk.turns {
                 assert!(!said.contains('{') && !heard.contains('{'), "{said}");
+                assert!(must.iter().all(|part| said.contains(part)), "{said} lacks {must:?}");
                 seen.push(std::mem::discriminant(about));
                 match about {
                     About::Start => assert_eq!(heard, "/start"),
@@ -174,14 +204,17 @@ mod tests {
 
     #[test]
     fn a_talk_is_written_as_the_chat_template_writes_it() {
-        let talk = Talk {
-            prompt: "You are X.".to_owned(),
-            turns: vec![Turn { heard: "/start".to_owned(), said: "I am X.".to_owned(), about: About::Start }],
-        };
+        let (heard, said) = ("/start".to_owned(), "I am X.".to_owned());
+        let turns = vec![Turn { heard, said, about: About::Start, must: Vec::new() }];
+        let person = Person::new(&mut Draws::new(1, 1));
+        let prompt = person.prompt();
+        let talk = Talk { person, turns };
         assert_eq!(
             talk.document().text(),
-            "<|im_start|>system\nYou are X.<|im_end|>\n<|im_start|>user\n/start<|im_end|>\n\
-             <|im_start|>assistant\nI am X.<|im_end|>\n"
+            format!(
+                "<|im_start|>system\n{prompt}<|im_end|>\n<|im_start|>user\n/start<|im_end|>\n\
+                 <|im_start|>assistant\nI am X.<|im_end|>\n"
+            )
         );
     }
 }
