@@ -335,7 +335,16 @@ def export(training):
         "chat_template": TEMPLATE,
     })
     tokenizer.save(str(folder / "tokenizer.json"))
+    write("parity.json", parity(training))
     write_gguf(training, state, training.work / "embedded.gguf")
+
+
+def parity(training):
+    """Logits of a text, for whoever compares an engine with PyTorch."""
+    ids = training.validation[0][:1, :96]
+    with torch.no_grad():
+        logits = F.linear(training.model(ids), training.model.embed_tokens.weight)
+    return {"ids": ids[0].tolist(), "logits": logits[0].tolist()}
 
 
 def write_gguf(training, state, path):

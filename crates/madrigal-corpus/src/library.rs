@@ -167,6 +167,12 @@ impl Library {
         Self { books, members, loans }
     }
 
+    /// The library of the examples.
+    #[must_use]
+    pub fn example() -> Self {
+        Self::new(&mut Draws::new(1972, 0), Size { books: 40, members: 16, loans: 60 })
+    }
+
     /// A small library, of a size that varies.
     pub fn small(draws: &mut Draws) -> Self {
         let size = Size { books: 8 + draws.below(24), members: 5 + draws.below(9), loans: 10 + draws.below(24) };

@@ -171,14 +171,22 @@ impl Family {
         let variable = draws.pick(kind.variables());
         let mut family = Self { kind, variable, words: Vec::new() };
         for operation in draws.sample(operations::of(kind), words) {
-            let taken: Vec<&str> = family.words.iter().filter_map(|step| step.word.as_deref()).collect();
+            let taken: Vec<&str> = family.words().collect();
             let word = invent(draws, &taken);
-            let mut step = Step::drawn(draws, operation);
-            step.phrase.clone_from(&word);
-            step.word = Some(word);
-            family.words.push(step);
+            family.words.push(Step::named(draws, operation, word));
         }
         family
+    }
+
+    /// A family whose same words mean other operations: no word keeps its meaning.
+    #[must_use]
+    pub fn rebound(&self, draws: &mut Draws) -> Self {
+        let unused = |operation: &&Operation| self.words.iter().all(|step| step.operation.id != operation.id);
+        let others: Vec<&'static Operation> = operations::of(self.kind).iter().filter(unused).collect();
+        let chosen: Vec<&'static Operation> = draws.sample(&others, self.words.len()).into_iter().copied().collect();
+        let words = self.words().map(str::to_owned).zip(chosen);
+        let words = words.map(|(word, operation)| Step::named(draws, operation, word)).collect();
+        Self { words, ..self.clone() }
     }
 
     /// What its problems are about.
@@ -328,6 +336,12 @@ pub fn is_held_out(kind: Kind, first: &str, second: &str) -> bool {
 }
 
 impl Step {
+    /// A step that bears an invented word.
+    fn named(draws: &mut Draws, operation: &'static Operation, word: String) -> Self {
+        let step = Self::drawn(draws, operation);
+        Self { phrase: word.clone(), word: Some(word), ..step }
+    }
+
     fn drawn(draws: &mut Draws, operation: &'static Operation) -> Self {
         const LETTERS: [char; 18] =
             ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'l', 'm', 'n', 'o', 'p', 'r', 's', 't', 'w'];
@@ -421,6 +435,20 @@ fn result(chain: &[Step], argument: &Value, joined: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_words_can_mean_something_else() {
+        for stream in 0..50 {
+            let mut draws = Draws::new(8, stream);
+            let kind = draws.pick(&Kind::ALL);
+            let family = Family::new(&mut draws, kind, 3);
+            let rebound = family.rebound(&mut draws);
+            assert!(family.words().eq(rebound.words()));
+            for (before, after) in family.words.iter().zip(&rebound.words) {
+                assert_ne!(before.operation.id, after.operation.id);
+            }
+        }
+    }
 
     #[test]
     fn the_same_draws_give_the_same_problems() {

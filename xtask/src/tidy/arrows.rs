@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("madrigal-engine", &["madrigal-kernels"]),
     ("madrigal-kernels", &[]),
     ("madrigal-journal", &[]),
+    ("madrigal-evaluation", &["madrigal-corpus", "madrigal-engine", "madrigal-sandbox"]),
     ("madrigal-corpus", &["madrigal-swarm"]),
     ("madrigal-sandbox", &[]),
     ("madrigal-stats", &[]),
