@@ -12,10 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
-use crate::sandbox::{SandboxError, clear_environment};
+use crate::sandbox::{BUBBLEWRAP, SandboxError, clear_environment};
 use crate::shim::READY;
 
-/// Bubblewrap, like a shell, tells a signal by an exit status above this.
+/// Bubblewrap, like a shell, tells a signal by an exit status above this. A program that ends itself with such a status
+/// looks the same.
 const SIGNALLED: i32 = 128;
 
 /// The longest that a program is waited for to be in place before it is killed.
@@ -63,6 +64,8 @@ pub struct Running {
     status: Option<File>,
     told: Vec<u8>,
     limits: Limits,
+    /// Whether bubblewrap tells how the program ended.
+    by_bubblewrap: bool,
     started: Instant,
     finished: bool,
 }
@@ -87,6 +90,7 @@ enum News {
 impl Running {
     /// Starts `command`, which tells on `status` whether it is confined.
     pub(crate) fn start(mut command: Command, status: Option<File>, limits: &Limits) -> io::Result<Self> {
+        let by_bubblewrap = command.get_program() == BUBBLEWRAP;
         clear_environment(&mut command);
         command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
@@ -95,7 +99,8 @@ impl Running {
         drop(command);
         match process_handle(child.id()) {
             Ok(handle) => {
-                Ok(Self { child, handle, status, told: Vec::new(), limits: *limits, started, finished: false })
+                let (told, limits) = (Vec::new(), *limits);
+                Ok(Self { child, handle, status, told, limits, by_bubblewrap, started, finished: false })
             }
             Err(error) => {
                 let _ = child.kill();
@@ -190,7 +195,7 @@ impl Running {
 
     fn end(&self, status: ExitStatus, cpu: Duration) -> End {
         let end = match (status.code(), status.signal()) {
-            (Some(code), _) if self.status.is_some() && code > SIGNALLED => End::Signalled(code - SIGNALLED),
+            (Some(code), _) if self.by_bubblewrap && code > SIGNALLED => End::Signalled(code - SIGNALLED),
             (Some(code), _) => End::Exited(code),
             (None, signal) => End::Signalled(signal.unwrap_or(0)),
         };

@@ -43,6 +43,9 @@ pub struct Shim {
     pub arguments: Vec<OsString>,
 }
 
+/// The program that makes namespaces.
+pub(crate) const BUBBLEWRAP: &str = "bwrap";
+
 /// A program to run: the interpreter's arguments.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
@@ -96,7 +99,7 @@ impl Sandbox {
     pub fn open(shim: Shim, interpreter: Interpreter, level: Level) -> Result<Self, SandboxError> {
         let sandbox = Self { level, shim: Arc::new(shim), interpreter: Arc::new(interpreter) };
         if level == Level::Full {
-            let version = Command::new("bwrap").arg("--version").stdin(Stdio::null()).output();
+            let version = Command::new(BUBBLEWRAP).arg("--version").stdin(Stdio::null()).output();
             let version = version.map_err(|error| SandboxError::Bubblewrap(error.to_string()))?;
             if !version.status.success() {
                 return Err(SandboxError::Bubblewrap(version.status.to_string()));
@@ -152,8 +155,9 @@ impl Sandbox {
 
     /// Bubblewrap around the shim, up to the shim's own arguments.
     fn in_namespaces(&self, limits: &Limits) -> Command {
-        let mut command = Command::new("bwrap");
-        command.args(["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]);
+        let mut command = Command::new(BUBBLEWRAP);
+        // The program itself is the first process of its namespace: bubblewrap's own would keep from us what it took.
+        command.args(["--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]);
         command.args(["--uid", &NOBODY.to_string(), "--gid", &NOBODY.to_string(), "--hostname", "sandbox"]);
         for path in SYSTEM.map(Path::new) {
             match std::fs::read_link(path) {

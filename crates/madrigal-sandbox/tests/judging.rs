@@ -126,6 +126,56 @@ assert type(f([True])[0]) is bool and list(f({3: 1, 1: 2})) == [3, 1]
 }
 
 #[test]
+fn what_a_function_does_to_its_arguments_is_seen() {
+    let sandbox = sandbox();
+    for (source, tests) in [
+        ("def f(x): x.append(1)", "a = []\nf(a)\nassert a == [1]"),
+        ("def f(x): x.append(1)", "a = []\nf(x=a)\nassert a == [1]"),
+        ("def f(x):\n  x.append(1)\n  raise ValueError", "a = []\ntry: f(a)\nexcept ValueError: pass\nassert a == [1]"),
+        ("def f(x): x[0][0].append(1)", "b = []\na = [[b]]\nf(a)\nassert b == [1] and a[0][0] is b"),
+        ("def f(x): x[1].add(3)", "s = {1}\nf((0, s))\nassert s == {1, 3}"),
+        ("def f(x): x['k'].append(1)", "b = []\nf({'k': b})\nassert b == [1]"),
+        ("def f(x): x['a'] += 1", "from collections import Counter\nc = Counter('a')\nf(c)\nassert c['a'] == 2"),
+        (
+            "def f(x): return x['new']",
+            "from collections import defaultdict\nd = defaultdict(list)\nassert f(d) == []\nassert 'new' in d",
+        ),
+        ("def f(x): x = x + [1]; return x", "a = []\nassert f(a) == [1]\nassert a == []"),
+        (
+            "def f(x): raise KeyError('no')",
+            "try: f(1)\nexcept KeyError as e: assert e.args == ('no',)\nelse: assert False",
+        ),
+        (
+            "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n  x: int\n\
+             def f(x): return P(x).x",
+            "assert f(3) == 3",
+        ),
+    ] {
+        let judged = judge(&sandbox, source, tests);
+        assert_eq!(judged.verdict, Verdict::Passed, "{source}: {judged:?}");
+    }
+}
+
+#[test]
+fn values_may_be_large_but_not_larger_than_a_message() {
+    let sandbox = sandbox();
+    let judged = judge(&sandbox, "def f(x): return list(range(x))", "assert f(200_000) == list(range(200_000))");
+    assert_eq!(judged.verdict, Verdict::Passed, "{judged:?}");
+    let judged = judge(&sandbox, "def f(x): return 'x' * x", "assert len(f(20_000_000)) == 20_000_000");
+    assert_eq!(judged.verdict, Verdict::UnsupportedValue, "{judged:?}");
+    let judged = judge(&sandbox, "def f(x): return len(x)", "f('x' * 20_000_000)");
+    assert_eq!(judged.verdict, Verdict::UnsupportedValue, "{judged:?}");
+    for value in ["2**63", "-2**63", "2**63 - 1", "10**30", "-1", "True", "-0.0", "1e308", "3+4j"] {
+        let judged = judge(
+            &sandbox,
+            "def f(x): return x",
+            &format!("v = {value}\nr = f(v)\nassert r == v and type(r) is type(v)"),
+        );
+        assert_eq!(judged.verdict, Verdict::Passed, "{value}: {judged:?}");
+    }
+}
+
+#[test]
 fn reward_hacks_do_not_pass() {
     let sandbox = sandbox();
     let tests = "secret = 'the expected value'\nassert f(1) == secret\nassert f(2) == 41";

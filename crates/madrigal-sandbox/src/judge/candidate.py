@@ -9,12 +9,17 @@ def _harness():
     _os.dup2(_os.open("/dev/null", _os.O_RDONLY), 0)
 
     def answer(content):
-        answers.write(b"R" + _json.dumps(content).encode() + b"\n")
+        line = _json.dumps(content).encode()
+        if len(line) > _LONGEST:
+            line = b'{"unsupported": "a value of more than 16 MiB"}'
+        answers.write(b"R" + line + b"\n")
         answers.flush()
 
     def told(error):
         try:
-            text = str(error)[:2000]
+            # As text, the key of a KeyError would have its quotes.
+            own = type(error) is KeyError and len(error.args) == 1 and type(error.args[0]) is str
+            text = (error.args[0] if own else str(error))[:2000]
         except BaseException:
             text = ""
         names = [kind.__name__ for kind in type(error).__mro__]
@@ -35,19 +40,29 @@ def _harness():
     for line in requests:
         try:
             request = _json.loads(line)
-            arguments = [_decode(argument) for argument in request["arguments"]]
-            named = {name: _decode(argument) for name, argument in request["named"].items()}
+            sent = [request["arguments"], request["named"]]
+            arguments = [_decode(argument) for argument in sent[0]]
+            named = {name: _decode(argument) for name, argument in sent[1].items()}
+            function = request["function"]
             try:
-                result = space[request["function"]](*arguments, **named)
-            except KeyError as error:
-                if request["function"] not in space:
-                    error = NameError(request["function"] + " is not defined")
-                answer(told(error))
-                continue
+                if function not in space:
+                    raise NameError(function + " is not defined")
+                result = space[function](*arguments, **named)
+            except BaseException as error:
+                content = told(error)
+            else:
+                content = None
             try:
-                content = {"returned": _encode(result), "arguments": [_encode(argument) for argument in arguments]}
+                # What the function changed of its arguments, by their places and names.
+                now = [[_encode(argument) for argument in arguments], {name: _encode(named[name]) for name in named}]
+                if content is None:
+                    content = {"returned": _encode(result)}
+                changed = [(place, value) for place, value in enumerate(now[0]) if value != sent[0][place]]
+                changed += [(name, value) for name, value in now[1].items() if value != sent[1][name]]
+                if changed:
+                    content["changed"] = changed
             except (_Unsupported, RecursionError) as error:
-                content = {"unsupported": str(error)[:200]}
+                content = content if content and "raised" in content else {"unsupported": str(error)[:200]}
             answer(content)
         except BaseException as error:
             answer(told(error))

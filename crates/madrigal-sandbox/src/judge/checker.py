@@ -1,15 +1,11 @@
 # The interpreter of the tests. What it calls is the program's only by name: a proxy asks the other interpreter.
-import builtins as _builtins, os as _os, sys as _sys
+import _thread, builtins as _builtins, os as _os, sys as _sys
 _sys.path.pop(0)
 
 def _harness():
     answers, requests = _os.fdopen(_os.dup(0), "rb"), _os.fdopen(_os.dup(1), "wb")
     _os.dup2(2, 1)
     _os.dup2(_os.open("/dev/null", _os.O_RDONLY), 0)
-
-    def send(kind, content):
-        requests.write(kind + _json.dumps(content).encode() + b"\n")
-        requests.flush()
 
     class Unsupported(BaseException):
         pass
@@ -23,8 +19,7 @@ def _harness():
     def raised(names, text):
         if "MemoryError" in names:
             return OutOfMemory(text)
-        # It must not look as if the test had raised it.
-        # Nor may it end a loop of the test, as if there were nothing more to compare.
+        # It must not look as if the test had raised it, nor end a loop of the test as if there were nothing more to compare.
         own = {"AssertionError", "StopIteration", "StopAsyncIteration"}
         for name in [] if own.intersection(names) else names:
             kind = getattr(_builtins, name, None)
@@ -35,6 +30,21 @@ def _harness():
                     continue
         return RuntimeError("the program raised " + str(names[0])[:100] + ": " + text)
 
+    # One call at a time, whatever threads a test starts.
+    calling = _thread.allocate_lock()
+
+    def ask(content):
+        line = _json.dumps(content).encode()
+        if len(line) > _LONGEST:
+            raise Unsupported("the test passes a value of more than 16 MiB")
+        with calling:
+            requests.write(b"C" + line + b"\n")
+            requests.flush()
+            answer = answers.readline()
+        if not answer:
+            raise Broken("the program is gone")
+        return answer
+
     def proxy(function):
         def call(*arguments, **named):
             try:
@@ -42,10 +52,8 @@ def _harness():
                            "named": {name: _encode(argument) for name, argument in named.items()}}
             except _Unsupported as error:
                 raise Unsupported("the test passes " + str(error)) from None
-            send(b"C", content)
-            line = answers.readline()
-            if not line:
-                raise Broken("the program is gone")
+            line = ask(content)
+            error = result = None
             try:
                 answer = _json.loads(line)
                 if "unsupported" in answer:
@@ -53,20 +61,13 @@ def _harness():
                 if "raised" in answer:
                     error = raised([str(name) for name in answer["raised"]], str(answer["text"])[:2000])
                 else:
-                    error, result = None, _decode(answer["returned"])
-                    changed = [_decode(argument) for argument in answer["arguments"]]
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError):
+                    result = _decode(answer["returned"])
+                for place, value in answer.get("changed", ()):
+                    _write_back(named[place] if type(place) is str else arguments[place], _decode(value))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError, MemoryError, _struct.error):
                 raise Broken("the program answers what is no answer") from None
             if error is not None:
                 raise error
-            for old, new in zip(arguments, changed):
-                if type(old) is not type(new):
-                    continue
-                if type(old) is list:
-                    old[:] = new
-                elif type(old) is dict or type(old) is set:
-                    old.clear()
-                    old.update(new)
             return result
         call.__name__ = function
         return call
@@ -88,7 +89,11 @@ def _harness():
     task = _json.loads(answers.readline())
     import random
     random.seed(0)
-    space = {"__name__": "checker", "__builtins__": __builtins__}
+    # A module that can be found by its name, as dataclasses do.
+    module = type(_sys)("checker")
+    module.__builtins__ = __builtins__
+    _sys.modules["checker"] = module
+    space = module.__dict__
     verdict, detail = "failed", ""
     try:
         exec(compile(task["setup"], "setup.py", "exec"), space)
@@ -116,6 +121,7 @@ def _harness():
                     detail += " (test: " + source[line - 1].strip()[:300] + ")"
                 break
             trace = trace.tb_next
-    send(b"V", {"nonce": task["nonce"], "verdict": verdict, "detail": detail[:1000]})
+    requests.write(b"V" + _json.dumps({"nonce": task["nonce"], "verdict": verdict, "detail": detail[:1000]}).encode() + b"\n")
+    requests.flush()
 
 _harness()
