@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -92,6 +92,10 @@ impl Running {
     pub(crate) fn start(mut command: Command, status: Option<File>, limits: &Limits) -> io::Result<Self> {
         let by_bubblewrap = command.get_program() == BUBBLEWRAP;
         clear_environment(&mut command);
+        if status.is_none() {
+            // Without confinement a group is all that tells its processes from others.
+            command.process_group(0);
+        }
         command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn()?;
@@ -155,6 +159,8 @@ impl Running {
             });
             let deadline = self.started + self.limits.wall;
             let ended = self.watch(&heard, deadline);
+            // What it has left behind would keep its streams open.
+            self.kill_group();
             let streams = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
             (ended, streams)
         });
@@ -247,6 +253,18 @@ impl Running {
         // Before they are all in place, some would not notice that the first one is dead.
         self.listen(STARTING, true);
         kill(&self.handle);
+        self.kill_group();
+    }
+
+    /// Kills what an unconfined program has started, unless that has left the group.
+    fn kill_group(&self) {
+        if self.status.is_none() {
+            // SAFETY: the call takes numbers only. The group's number is not used anew while a process is in it.
+            #[expect(unsafe_code, reason = "a system call")]
+            unsafe {
+                libc::kill(-(self.child.id() as libc::pid_t), libc::SIGKILL);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -304,6 +305,32 @@ print('done')"
 }
 
 #[test]
+fn modes_times_and_lengths_of_others_files_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "content").unwrap();
+    // Everyone may change it, as far as modes go; whom it belongs to, the program is where nobody is root.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let before = fs::metadata(&file).unwrap();
+    let path = file.display();
+    nothing_works(&format!(
+        "{TRY}
+import os
+tries('change its mode', lambda: os.chmod('{path}', 0o777))
+tries('change its times', lambda: os.utime('{path}', (1, 1)))
+tries('cut it', lambda: os.truncate('{path}', 0))
+tries('empty it', lambda: os.open('{path}', os.O_RDONLY | os.O_TRUNC))
+tries('write it', lambda: open('{path}', 'w'))
+tries('rename it', lambda: os.rename('{path}', '{path}2'))
+print('done')"
+    ));
+    let after = fs::metadata(&file).unwrap();
+    assert_eq!((before.permissions(), before.modified().unwrap()), (after.permissions(), after.modified().unwrap()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+}
+
+#[test]
 fn nothing_is_inherited() {
     // A file that this process holds open, and that children without a sandbox would have.
     let held = tempfile::tempfile().unwrap();
@@ -406,6 +433,16 @@ fn eight_at_once_leave_nothing_behind() {
         assert_eq!(count(End::WallTime) + count(End::CpuTime), 4, "{ends:?}");
         assert!(are_gone(mark), "{}", sandbox.level());
     }
+}
+
+#[test]
+fn what_an_unconfined_program_leaves_behind_ends_with_it() {
+    let sandbox = sandbox(Level::None);
+    let source = "import subprocess; subprocess.Popen(['sleep', '31.4159']); print('gone')";
+    let output = run(&sandbox, source);
+    assert_eq!((output.end, text(&output.stdout).as_str()), (End::Exited(0), "gone"));
+    assert!(output.wall < Duration::from_secs(20), "{:?}", output.wall);
+    assert!(are_gone("31.4159"));
 }
 
 #[test]
