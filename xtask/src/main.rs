@@ -1,4 +1,5 @@
-//! The project's own tasks: `cargo xtask test`, `check`, `tidy`, `docs`, `parity`, `bench` and `fuzz`.
+//! The project's own tasks: `cargo xtask test`, `check`, `tidy`, `docs`, `parity`, `train-embedded`,
+//! `eval-embedded`, `bench` and `fuzz`.
 //!
 //! Owns how this repository is tested and checked, here and in CI. Nothing of the product is in here, and nothing of
 //! this is in the product.
@@ -9,11 +10,13 @@ mod cargo;
 mod check;
 mod debian;
 mod docs;
+mod embedded;
 mod encoder;
 mod failure;
 mod fuzz;
 mod parity;
 mod peers;
+mod python;
 mod rust_text;
 mod test;
 mod tidy;
@@ -34,6 +37,10 @@ cargo xtask TASK
   docs                         write the generated documents anew
   parity [--write]             tiny models, and what transformers computes from them, into target/parity/models;
                                --write puts them into testdata/parity-generated
+  train-embedded               train the model that the program carries (2 cores: one to two hours); Ctrl-C keeps
+                               what is done, and the next call goes on from there
+  eval-embedded [--tasks N] [--seeds N] [--part NAME] [--json FILE]
+                               what it can do: shares with intervals, and the bars that it has to take
   bench [FILTER]               the criterion benchmarks, or those whose names contain FILTER
   fuzz TARGET [--seconds N]    feed TARGET (a file of fuzz/src/bin/) with mutated input; without TARGET: name them
 ";
@@ -51,6 +58,8 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(&root).map(|()| true),
         ["parity"] => parity::run(&root, false),
         ["parity", "--write"] => parity::run(&root, true),
+        ["train-embedded"] => embedded::train(&root),
+        ["eval-embedded", arguments @ ..] => embedded::evaluate(&root, arguments),
         ["bench"] => bench::run(&root, None),
         ["bench", filter] => bench::run(&root, Some(filter)),
         ["fuzz"] => fuzz::list(&root).map(|()| true),

@@ -1,6 +1,6 @@
 //! `cargo xtask parity`: tiny models with what transformers computes from them, for configurations that nobody tuned to.
 //!
-//! Owns the Python environment and where the models go. What they are is `xtask/parity/generate.py`; which versions
+//! Owns where the models go. What they are is `xtask/parity/generate.py`; which versions
 //! compute is `xtask/parity/requirements.txt` beside it.
 
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::cargo;
 use crate::check::succeeds;
 use crate::failure::Failure;
+use crate::python;
 
 const SCRIPT: &str = "xtask/parity/generate.py";
 const REQUIREMENTS: &str = "xtask/parity/requirements.txt";
@@ -18,21 +19,8 @@ const COMMITTED: &str = "testdata/parity-generated";
 
 /// Makes the models in `target/parity/models`; with `write`, they replace the committed ones.
 pub(crate) fn run(root: &Path, write: bool) -> Result<bool, Failure> {
+    let python = python::with(root, REQUIREMENTS)?;
     let folder = cargo::target(root).join("parity");
-    let environment = folder.join("environment");
-    let python = environment.join("bin/python");
-    if !python.exists() && !succeeds(Command::new("python3").args(["-m", "venv"]).arg(&environment))? {
-        return Err(Failure::new(format!("create {}: it needs python3 with venv", environment.display())));
-    }
-    println!("parity: torch and transformers are installed into {}", environment.display());
-    let installed = succeeds(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", REQUIREMENTS])
-            .current_dir(root),
-    )?;
-    if !installed {
-        return Err(Failure::new(format!("install {REQUIREMENTS} from PyPI: it needs the network and 6 GB of disk")));
-    }
     let models = folder.join("models");
     remove(&models)?;
     // Nothing is fetched: the models are made here.
