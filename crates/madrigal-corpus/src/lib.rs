@@ -3,6 +3,7 @@
 //! Owns what the texts say. Training is the business of `xtask`, trying it that of `madrigal-evaluation`. Every document
 //! has a stream of draws of its own, so any part of the corpus can be made alone.
 
+pub mod asks;
 pub mod document;
 pub mod library;
 pub mod lookups;
@@ -15,27 +16,41 @@ pub mod talk;
 use madrigal_swarm::draws::Draws;
 pub use madrigal_swarm::families::Split;
 
+use crate::asks::Asks;
 use crate::document::Document;
 
-/// Of all documents, programs.
-const PROGRAMS: f64 = 0.45;
+/// Shares of kinds of documents.
+struct Mix {
+    /// Of all, programs.
+    programs: f64,
+    /// Of the others, talks of several people, and talks over a database. What is left are interviews.
+    tables: f64,
+    lookups: f64,
+}
 
-/// Of the others, talks of several people, and talks over a database. What is left are interviews.
-const TABLES: f64 = 0.35;
-const LOOKUPS: f64 = 0.3;
+/// The corpus begins with programs, and with questions in few wordings. What invented words mean is learned all at once,
+/// after some millions of tokens; talks profit from everything that comes later.
+const BEGINNING: u64 = 30_000;
+const FIRST: Mix = Mix { programs: 0.45, tables: 0.35, lookups: 0.3 };
+const LATER: Mix = Mix { programs: 0.25, tables: 0.25, lookups: 0.4 };
 
 /// One document of the corpus.
 #[must_use]
 pub fn document(seed: u64, split: Split, number: u64) -> Document {
     let mut draws = Draws::new(seed, number);
-    if draws.happens(PROGRAMS) {
+    let (mix, asks) = match split {
+        Split::Test => (FIRST, Asks::HeldOut),
+        Split::Train if number < BEGINNING => (FIRST, Asks::Few),
+        Split::Train => (LATER, Asks::Many),
+    };
+    if draws.happens(mix.programs) {
         programs::document(&mut draws, split)
-    } else if draws.happens(TABLES) {
+    } else if draws.happens(mix.tables) {
         table::TableTalk::document(&mut draws)
-    } else if draws.happens(LOOKUPS / (1.0 - TABLES)) {
-        if draws.happens(0.5) { lookups::interview(&mut draws, split) } else { lookups::meeting(&mut draws) }
+    } else if draws.happens(mix.lookups / (1.0 - mix.tables)) {
+        if draws.happens(0.5) { lookups::interview(&mut draws, asks) } else { lookups::meeting(&mut draws) }
     } else {
-        talk::interview(&mut draws, split).document()
+        talk::interview(&mut draws, asks).document()
     }
 }
 

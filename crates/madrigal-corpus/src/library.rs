@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use madrigal_swarm::draws::Draws;
-use madrigal_swarm::families::Split;
 
+use crate::asks::Asks;
 use crate::persona::name;
 
 /// The tables as an agent is told of them.
@@ -206,14 +206,14 @@ impl Library {
         text
     }
 
-    /// A question, worded as `split` words it.
-    pub fn question(&self, draws: &mut Draws, split: Split) -> Question {
+    /// A question, worded as `asks` says.
+    pub fn question(&self, draws: &mut Draws, asks: Asks) -> Question {
         loop {
             let kind = draws.pick(&Kind::ALL);
             let value = self.value(draws, kind);
             let rows = self.answer(kind, &value);
             if !rows.is_empty() && rows.len() <= LONGEST_ANSWER {
-                return word(draws, kind, &value, rows, split);
+                return word(draws, kind, &value, rows, asks);
             }
         }
     }
@@ -225,7 +225,7 @@ impl Library {
             None => true,
         };
         loop {
-            let question = self.question(draws, Split::Train);
+            let question = self.question(draws, Asks::Few);
             if known(&question) || question.sql.contains("topic =") {
                 return question;
             }
@@ -233,7 +233,7 @@ impl Library {
     }
 
     /// A question for someone or something that the library does not have.
-    pub fn vain_question(&self, draws: &mut Draws, split: Split) -> Question {
+    pub fn vain_question(&self, draws: &mut Draws, asks: Asks) -> Question {
         let (kind, value) = match draws.pick(&[Kind::Author, Kind::Town, Kind::AtHome, Kind::InTown, Kind::ByAuthor]) {
             kind @ (Kind::Author | Kind::ByAuthor) => (kind, format!("{} {}", draws.pick(&FIRST_NAMES), name(draws))),
             kind => (kind, name(draws)),
@@ -241,7 +241,7 @@ impl Library {
         let nothing =
             ["I find nothing about {value}.", "There is nothing about {value}.", "Of {value}, nothing is known."];
         let concluded = draws.pick(&nothing).replace("{value}", &value);
-        Question { concluded, ..word(draws, kind, &value, Vec::new(), split) }
+        Question { concluded, ..word(draws, kind, &value, Vec::new(), asks) }
     }
 
     /// What a question of this kind is about.
@@ -324,17 +324,14 @@ fn insert(text: &mut String, table: &str, rows: impl Iterator<Item = String>) {
     text.push_str(&format!("INSERT INTO {table} VALUES\n    {};\n", rows.join(",\n    ")));
 }
 
-fn word(draws: &mut Draws, kind: Kind, value: &str, rows: Vec<Vec<String>>, split: Split) -> Question {
+fn word(draws: &mut Draws, kind: Kind, value: &str, rows: Vec<Vec<String>>, asks: Asks) -> Question {
     let wordings = kind.wordings();
     let all: Vec<&str> = rows.iter().filter_map(|row| row.first()).map(String::as_str).collect();
     let all = listed(&all);
     let [first, second] = [0, 1].map(|column| rows.first().and_then(|row| row.get(column)).map_or("", String::as_str));
     let fill =
         |text: &str| text.replace("{value}", value).replace("{all}", &all).replace("{0}", first).replace("{1}", second);
-    let asked = draws.pick(match split {
-        Split::Train => wordings.asked,
-        Split::Test => wordings.held_out,
-    });
+    let asked = asks.pick(draws, wordings.asked, wordings.more, wordings.held_out);
     Question {
         asked: fill(asked),
         announced: fill(draws.pick(wordings.announced)),
@@ -396,6 +393,7 @@ enum Kind {
 /// and `{all}` is its first column.
 struct Wordings {
     asked: &'static [&'static str],
+    more: &'static [&'static str],
     held_out: &'static [&'static str],
     announced: &'static [&'static str],
     sql: &'static str,
@@ -434,6 +432,13 @@ impl Kind {
         match self {
             Self::Books => Wordings {
                 asked: &["How many books are there?", "Count the books.", "How many titles do we have?"],
+                more: &[
+                    "How many books does the library have?",
+                    "Tell me the number of books.",
+                    "How large is our stock of books?",
+                    "How many books do we own?",
+                    "What is the count of all books?",
+                ],
                 held_out: &["How many books do we have?", "What is the number of books?"],
                 announced: &["I want to know how many books there are.", "Let us count the books first."],
                 sql: "SELECT count(*) AS books FROM books",
@@ -443,6 +448,13 @@ impl Kind {
             },
             Self::Members => Wordings {
                 asked: &["How many members are there?", "Count the members.", "How many people may borrow?"],
+                more: &[
+                    "How many people are members?",
+                    "Tell me the number of members.",
+                    "How many members does the library have?",
+                    "What is the count of all members?",
+                    "How many readers do we have?",
+                ],
                 held_out: &["How many members do we have?", "What is the number of members?"],
                 announced: &["I want to know how many members there are.", "Let us count the members."],
                 sql: "SELECT count(*) AS members FROM members",
@@ -456,6 +468,14 @@ impl Kind {
                     "Count the books on {value}.",
                     "Is there much on {value}?",
                 ],
+                more: &[
+                    "How many titles about {value} are there?",
+                    "How many books do we have about {value}?",
+                    "Tell me the number of books on {value}.",
+                    "Do we have books on {value}, and how many?",
+                    "How large is our part on {value}?",
+                    "What is the count of books about {value}?",
+                ],
                 held_out: &["How many books on {value} do we have?", "What is the number of books about {value}?"],
                 announced: &[
                     "I want to know how much we have on {value}.",
@@ -468,6 +488,14 @@ impl Kind {
             },
             Self::ByAuthor => Wordings {
                 asked: &["Which books are by {value}?", "What did {value} write?", "List the books of {value}."],
+                more: &[
+                    "Which books did {value} write?",
+                    "What books are there by {value}?",
+                    "Tell me the titles of {value}.",
+                    "What do we have from {value}?",
+                    "Which titles are by {value}?",
+                    "Show me what {value} wrote.",
+                ],
                 held_out: &["Which titles did {value} write?", "What is there by {value}?"],
                 announced: &["I want to see what {value} wrote.", "Let me list the books of {value}."],
                 sql: "SELECT title FROM books WHERE author = '{value}' ORDER BY title",
@@ -477,6 +505,13 @@ impl Kind {
             },
             Self::Author => Wordings {
                 asked: &["Who wrote {value}?", "Who is the author of {value}?", "By whom is {value}?"],
+                more: &[
+                    "Who is it that wrote {value}?",
+                    "Tell me the author of {value}.",
+                    "What author is {value} by?",
+                    "Whose book is {value}?",
+                    "Do you know who wrote {value}?",
+                ],
                 held_out: &["Which author wrote {value}?", "Tell me who wrote {value}."],
                 announced: &["I want to know who wrote {value}.", "Let me find the author of {value}."],
                 sql: "SELECT author FROM books WHERE title = '{value}'",
@@ -486,6 +521,14 @@ impl Kind {
             },
             Self::Year => Wordings {
                 asked: &["When was {value} written?", "From which year is {value}?", "How old is {value}?"],
+                more: &[
+                    "What is the year of {value}?",
+                    "Tell me the year of {value}.",
+                    "When did {value} come out?",
+                    "In what year did {value} appear?",
+                    "Which year is {value} from?",
+                    "When is {value} from?",
+                ],
                 held_out: &["In which year was {value} written?", "What year is {value} from?"],
                 announced: &["I want to know how old {value} is.", "Let me find the year of {value}."],
                 sql: "SELECT year FROM books WHERE title = '{value}'",
@@ -495,6 +538,13 @@ impl Kind {
             },
             Self::Copies => Wordings {
                 asked: &["How many copies of {value} are there?", "Count the copies of {value}."],
+                more: &[
+                    "How many copies does {value} have?",
+                    "Tell me the number of copies of {value}.",
+                    "How often do we have {value}?",
+                    "How many pieces of {value} do we own?",
+                    "How many copies are there of {value}?",
+                ],
                 held_out: &["How many copies of {value} do we have?", "How many of {value} are on the shelf?"],
                 announced: &["I want to know how often we have {value}.", "Let me count the copies of {value}."],
                 sql: "SELECT copies FROM books WHERE title = '{value}'",
@@ -504,6 +554,13 @@ impl Kind {
             },
             Self::Topic => Wordings {
                 asked: &["What is {value} about?", "Which topic has {value}?"],
+                more: &[
+                    "Tell me the topic of {value}.",
+                    "What is the topic of {value}?",
+                    "Which topic is {value} about?",
+                    "About what is {value}?",
+                    "What does {value} deal with?",
+                ],
                 held_out: &["What topic is {value}?", "Tell me what {value} is about."],
                 announced: &["I want to know what {value} is about.", "Let me find the topic of {value}."],
                 sql: "SELECT topic FROM books WHERE title = '{value}'",
@@ -513,6 +570,13 @@ impl Kind {
             },
             Self::Oldest => Wordings {
                 asked: &["Which book is the oldest?", "What is our oldest book?"],
+                more: &[
+                    "Tell me the oldest book.",
+                    "Which of our books is the oldest?",
+                    "What title is the oldest?",
+                    "Which book is older than the others?",
+                    "What is the oldest title that we have?",
+                ],
                 held_out: &["Which is the oldest title?", "What book is older than all others?"],
                 announced: &["I want to find the oldest book.", "Let me see which book is the oldest."],
                 sql: "SELECT title, year FROM books ORDER BY year, title LIMIT 1",
@@ -522,6 +586,13 @@ impl Kind {
             },
             Self::Newest => Wordings {
                 asked: &["Which book is the newest?", "What is our newest book?"],
+                more: &[
+                    "Tell me the newest book.",
+                    "Which of our books is the newest?",
+                    "What title is the newest?",
+                    "Which book is newer than the others?",
+                    "What is the newest title that we have?",
+                ],
                 held_out: &["Which is the newest title?", "What book is newer than all others?"],
                 announced: &["I want to find the newest book.", "Let me see which book is the newest."],
                 sql: "SELECT title, year FROM books ORDER BY year DESC, title LIMIT 1",
@@ -531,6 +602,14 @@ impl Kind {
             },
             Self::InTown => Wordings {
                 asked: &["Who lives in {value}?", "Which members are from {value}?", "List the members in {value}."],
+                more: &[
+                    "Who of the members lives in {value}?",
+                    "Which people live in {value}?",
+                    "Tell me who lives in {value}.",
+                    "Who comes from {value}?",
+                    "What members do we have in {value}?",
+                    "Show me the members from {value}.",
+                ],
                 held_out: &["Which members live in {value}?", "Who is from {value}?"],
                 announced: &["I want to see who lives in {value}.", "Let me list our members in {value}."],
                 sql: "SELECT name FROM members WHERE town = '{value}' ORDER BY name",
@@ -540,6 +619,13 @@ impl Kind {
             },
             Self::CountInTown => Wordings {
                 asked: &["How many members live in {value}?", "Count the members in {value}."],
+                more: &[
+                    "How many people live in {value}?",
+                    "How many members do we have in {value}?",
+                    "Tell me the number of members in {value}.",
+                    "How many of our members come from {value}?",
+                    "What is the count of members from {value}?",
+                ],
                 held_out: &["How many members are from {value}?", "What is the number of members in {value}?"],
                 announced: &["I want to know how many live in {value}.", "Let us count our members in {value}."],
                 sql: "SELECT count(*) AS members FROM members WHERE town = '{value}'",
@@ -549,6 +635,13 @@ impl Kind {
             },
             Self::Town => Wordings {
                 asked: &["Where does {value} live?", "In which town is {value}?"],
+                more: &[
+                    "What town does {value} live in?",
+                    "Tell me where {value} lives.",
+                    "Where is {value} from?",
+                    "In what town does {value} live?",
+                    "Which town is {value} from?",
+                ],
                 held_out: &["Which town does {value} live in?", "What is the town of {value}?"],
                 announced: &["I want to know where {value} lives.", "Let me find the town of {value}."],
                 sql: "SELECT town FROM members WHERE name = '{value}'",
@@ -558,6 +651,14 @@ impl Kind {
             },
             Self::Joined => Wordings {
                 asked: &["When did {value} join?", "Since when is {value} a member?"],
+                more: &[
+                    "What year did {value} join?",
+                    "Tell me when {value} joined.",
+                    "Since which year is {value} with us?",
+                    "When did {value} become a member?",
+                    "In what year did {value} become a member?",
+                    "How long is {value} with us?",
+                ],
                 held_out: &["In which year did {value} join?", "How long has {value} been a member?"],
                 announced: &["I want to know when {value} joined.", "Let me find the year when {value} came."],
                 sql: "SELECT joined FROM members WHERE name = '{value}'",
@@ -567,6 +668,14 @@ impl Kind {
             },
             Self::Out => Wordings {
                 asked: &["How many loans are open?", "How many books are out?", "Count what was not returned."],
+                more: &[
+                    "How many loans are still open?",
+                    "Tell me the number of loans that are open.",
+                    "How many loans are not back?",
+                    "What is the count of open loans?",
+                    "How much was not returned?",
+                    "How many books were not returned?",
+                ],
                 held_out: &["How many loans were not returned?", "What is the number of open loans?"],
                 announced: &["I want to know how much is out.", "Let us count the open loans."],
                 sql: "SELECT count(*) AS loans FROM loans WHERE returned IS NULL",
@@ -576,6 +685,14 @@ impl Kind {
             },
             Self::AtHome => Wordings {
                 asked: &["What does {value} have at home?", "Which books did {value} not return?"],
+                more: &[
+                    "What does {value} still have?",
+                    "Which books has {value} at home?",
+                    "Tell me what {value} did not return.",
+                    "What did {value} not bring back?",
+                    "Which titles does {value} have at home?",
+                    "What books are with {value}?",
+                ],
                 held_out: &["Which books does {value} still have?", "What has {value} not returned?"],
                 announced: &["I want to see what {value} has at home.", "Let me list what {value} did not return."],
                 sql: "SELECT books.title FROM loans JOIN books ON books.id = loans.book_id JOIN members ON \
@@ -587,6 +704,13 @@ impl Kind {
             },
             Self::After => Wordings {
                 asked: &["How many books are from after {value}?", "Count the books newer than {value}."],
+                more: &[
+                    "How many books came after {value}?",
+                    "Tell me the number of books after {value}.",
+                    "How many books do we have from after {value}?",
+                    "How many titles are newer than {value}?",
+                    "What is the count of books written after {value}?",
+                ],
                 held_out: &["How many books were written after {value}?", "What is the number of books after {value}?"],
                 announced: &["I want to know how much is newer than {value}.", "Let us count what came after {value}."],
                 sql: "SELECT count(*) AS books FROM books WHERE year > {value}",
@@ -596,6 +720,14 @@ impl Kind {
             },
             Self::AllCopies => Wordings {
                 asked: &["How many copies are there in all?", "Add up all copies.", "How much stands on our shelves?"],
+                more: &[
+                    "How many copies do we own?",
+                    "Tell me the number of all copies.",
+                    "What do all copies add up to?",
+                    "How many copies are on our shelves in all?",
+                    "What is the total of copies?",
+                    "Sum up the copies.",
+                ],
                 held_out: &["How many copies do we have in all?", "What is the sum of all copies?"],
                 announced: &["I want to know how many copies there are in all.", "Let us add up all copies."],
                 sql: "SELECT sum(copies) AS copies FROM books",
@@ -605,6 +737,13 @@ impl Kind {
             },
             Self::TopTopic => Wordings {
                 asked: &["Which topic has the most books?", "What do we have most of?"],
+                more: &[
+                    "What topic is the biggest?",
+                    "Tell me the topic with the most books.",
+                    "What is our largest topic?",
+                    "Which topic do we have most of?",
+                    "On which topic are most books?",
+                ],
                 held_out: &["Which topic do most books have?", "What is the biggest topic?"],
                 announced: &["I want to know which topic is the biggest.", "Let me see what we have most of."],
                 sql: "SELECT topic, count(*) AS books FROM books GROUP BY topic ORDER BY books DESC, topic LIMIT 1",
@@ -614,6 +753,13 @@ impl Kind {
             },
             Self::TopTown => Wordings {
                 asked: &["Which town has the most members?", "Where do most members live?"],
+                more: &[
+                    "Which town do most members live in?",
+                    "Tell me the town with the most members.",
+                    "In which town do most members live?",
+                    "What town has most of our members?",
+                    "Where do most of our members come from?",
+                ],
                 held_out: &["In which town are most members?", "What town do most members come from?"],
                 announced: &["I want to know where most members live.", "Let me see which town has the most members."],
                 sql: "SELECT town, count(*) AS members FROM members GROUP BY town ORDER BY members DESC, town LIMIT 1",
@@ -623,6 +769,14 @@ impl Kind {
             },
             Self::TopBook => Wordings {
                 asked: &["Which book was lent most often?", "What do people borrow most?"],
+                more: &[
+                    "Which title is borrowed most?",
+                    "Tell me the book with the most loans.",
+                    "What book has the most loans?",
+                    "Which book do people like most?",
+                    "What was lent most often?",
+                    "Which book is the most popular?",
+                ],
                 held_out: &["Which book has the most loans?", "What book is borrowed most?"],
                 announced: &["I want to know what people borrow most.", "Let me see which book was lent most often."],
                 sql: "SELECT books.title, count(*) AS loans FROM loans JOIN books ON books.id = loans.book_id GROUP BY \
@@ -633,6 +787,14 @@ impl Kind {
             },
             Self::TopMember => Wordings {
                 asked: &["Who borrowed the most books?", "Who is our best reader?"],
+                more: &[
+                    "Who has the most loans?",
+                    "Tell me who borrowed most.",
+                    "Which member borrows most?",
+                    "Who reads most?",
+                    "Which reader has the most loans?",
+                    "Who of the members borrows the most?",
+                ],
                 held_out: &["Which member has the most loans?", "Who borrows most?"],
                 announced: &["I want to know who borrows most.", "Let me see who our best reader is."],
                 sql: "SELECT members.name, count(*) AS loans FROM loans JOIN members ON members.id = loans.member_id \
@@ -682,7 +844,7 @@ mod tests {
         for stream in 0..60 {
             let mut draws = Draws::new(11, stream);
             let library = Library::small(&mut draws);
-            let questions: Vec<Question> = (0..20).map(|_| library.question(&mut draws, Split::Test)).collect();
+            let questions: Vec<Question> = (0..20).map(|_| library.question(&mut draws, Asks::HeldOut)).collect();
             for question in &questions {
                 let whole = format!("{question:?}");
                 assert!(!whole.contains("{value}") && !whole.contains("{0}") && !whole.contains("{all}"), "{whole}");
@@ -697,10 +859,21 @@ mod tests {
     }
 
     #[test]
+    fn the_example_database_is_this_library() {
+        let committed = include_str!("../../../examples/data/library.sql");
+        let made = Library::example().statements();
+        assert_eq!(made, committed, "`madrigal-corpus library` prints what belongs into examples/data/library.sql");
+    }
+
+    #[test]
     fn no_question_is_in_both_splits() {
         for kind in Kind::ALL {
-            let Wordings { asked, held_out, .. } = kind.wordings();
-            assert!(held_out.len() >= 2 && held_out.iter().all(|question| !asked.contains(question)), "{kind:?}");
+            let Wordings { asked, more, held_out, .. } = kind.wordings();
+            assert!(
+                held_out.len() >= 2
+                    && held_out.iter().all(|question| !asked.contains(question) && !more.contains(question)),
+                "{kind:?}"
+            );
         }
     }
 

@@ -2,8 +2,8 @@
 //! a scribe sums up as a blueprint.
 
 use madrigal_swarm::draws::Draws;
-use madrigal_swarm::families::Split;
 
+use crate::asks::Asks;
 use crate::document::{Document, Message, heard_by};
 use crate::library::{Library, Question, SCHEMA};
 use crate::persona::Person;
@@ -44,7 +44,7 @@ const OPEN_QUESTIONS: [&str; 6] = [
 const LOOKING: [&str; 4] = ["Let me look.", "I will look it up.", "One moment.", "Let us see."];
 
 /// Somebody asks a person who can look into the database.
-pub fn interview(draws: &mut Draws, split: Split) -> Document {
+pub fn interview(draws: &mut Draws, asks: Asks) -> Document {
     let person = Person::new(draws);
     let library = Library::small(draws);
     let mut document = Document::default();
@@ -52,13 +52,13 @@ pub fn interview(draws: &mut Draws, split: Split) -> Document {
     for _ in 0..1 + draws.below(4) {
         if draws.happens(0.2) {
             let slot = person.facts[draws.below(person.facts.len())].0;
-            document.hears("user", slot.question(draws, split));
+            document.hears("user", slot.question(draws, asks));
             let content = person.tell(draws, slot);
             document.says(&person.say(draws, &content));
             continue;
         }
         let vain = draws.happens(0.1);
-        let question = if vain { library.vain_question(draws, split) } else { library.question(draws, split) };
+        let question = if vain { library.vain_question(draws, asks) } else { library.question(draws, asks) };
         document.hears("user", &question.asked);
         document.says(&query(draws.pick(&LOOKING), &question));
         document.hears("user", &shown(&question.table()));
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn every_query_is_answered_before_someone_goes_on() {
         for stream in 0..100 {
-            let text = interview(&mut Draws::new(5, stream), Split::Train).text();
+            let text = interview(&mut Draws::new(5, stream), Asks::Few).text();
             let parts: Vec<&str> = text.split("```<|im_end|>\n").collect();
             for part in &parts[1..] {
                 assert!(part.starts_with("<|im_start|>user\nDatabase:\n| "), "{part}");

@@ -1,15 +1,20 @@
-//! Prints documents of the corpus, a line of JSON each. Arguments: the seed, the split (`train` or `test`), the number of
-//! the first document, and how many.
+//! Prints documents of the corpus, a line of JSON each: SEED, the split (`train` or `test`), the number of the first document,
+//! and how many. With the argument `library`, it prints the statements that make the example database.
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use madrigal_corpus::library::Library;
 use madrigal_corpus::{Split, document};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["library"] {
+        let written = std::io::stdout().write_all(Library::example().statements().as_bytes());
+        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let Some((seed, split, first, count)) = parse(&arguments) else {
-        eprintln!("usage: madrigal-corpus SEED train|test FIRST COUNT");
+        eprintln!("usage: madrigal-corpus SEED train|test FIRST COUNT\n       madrigal-corpus library");
         return ExitCode::from(2);
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

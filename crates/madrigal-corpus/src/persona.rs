@@ -4,7 +4,8 @@
 //! some are for tests only.
 
 use madrigal_swarm::draws::Draws;
-use madrigal_swarm::families::Split;
+
+use crate::asks::Asks;
 
 /// How someone feels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,9 @@ pub enum Slot {
 pub struct Wordings {
     /// As the person is told of it.
     told: &'static [&'static str],
-    /// How it is asked for in training.
+    /// How it is asked for in training, first by few wordings, and later by more.
     asked: &'static [&'static str],
+    more: &'static [&'static str],
     /// How it is asked for in tests.
     held_out: &'static [&'static str],
     answered: &'static [&'static str],
@@ -176,6 +178,20 @@ impl Slot {
                     "Tell me where you live.",
                     "What is your town called?",
                 ],
+                more: &[
+                    "Where is it that you live?",
+                    "Which town do you call home?",
+                    "What is the name of your town?",
+                    "In which place do you live?",
+                    "Where do you stay?",
+                    "Where did you come from?",
+                    "What place are you from?",
+                    "Do you live in a town?",
+                    "Tell me about your home.",
+                    "Where can one find you?",
+                    "Where is your house?",
+                    "Which town is yours?",
+                ],
                 held_out: &["What town do you live in?", "Where are you from?", "Which place is your home?"],
                 answered: &["I live in {}.", "My home is {}.", "You can find me in {}."],
                 called: "home",
@@ -189,6 +205,20 @@ impl Slot {
                     "Do you keep an animal?",
                     "Is there an animal in your house?",
                     "Which animal lives with you?",
+                ],
+                more: &[
+                    "What pet do you have?",
+                    "Do you have an animal?",
+                    "Which pet do you own?",
+                    "Do you own a pet?",
+                    "Tell me about your animal.",
+                    "What is the name of your pet?",
+                    "Do any animals live with you?",
+                    "Who lives with you, a cat or a dog?",
+                    "Have you got a pet?",
+                    "Which animals do you keep?",
+                    "What animal do you own?",
+                    "Is there a pet at home?",
                 ],
                 held_out: &["Do you own any animals?", "Do you have any pets?", "What animal do you have?"],
                 answered: &["I have a {kind} named {name}.", "My {kind} is called {name}."],
@@ -204,6 +234,20 @@ impl Slot {
                     "Which food do you love?",
                     "Are you hungry for something?",
                 ],
+                more: &[
+                    "What food do you love?",
+                    "Which food do you like best?",
+                    "What dish do you like?",
+                    "What should I bring you to eat?",
+                    "What shall we cook?",
+                    "What is the best food?",
+                    "Tell me your favorite food.",
+                    "What do you like for dinner?",
+                    "What would you like to eat?",
+                    "Which dish is your favorite?",
+                    "What tastes best to you?",
+                    "What do you want to eat?",
+                ],
                 held_out: &["What food do you like best?", "What should I cook for you?", "Which dish do you love?"],
                 answered: &["I love {}.", "Nothing beats {}.", "My favorite food is {}."],
                 called: "food",
@@ -217,6 +261,20 @@ impl Slot {
                     "Do you have a hobby?",
                     "How do you spend your evenings?",
                     "Tell me about your hobby.",
+                ],
+                more: &[
+                    "How do you spend your time?",
+                    "What do you enjoy?",
+                    "What do you like doing?",
+                    "Do you do something for fun?",
+                    "What are your hobbies?",
+                    "What do you do in your free time?",
+                    "Which hobby do you have?",
+                    "What do you do at the weekend?",
+                    "What is fun for you?",
+                    "Tell me what you do for fun.",
+                    "What do you do when you are free?",
+                    "Is there something that you like to do?",
                 ],
                 held_out: &["What do you like to do?", "How do you spend your free time?", "Do you have any hobbies?"],
                 answered: &["I enjoy {}.", "My hobby is {}.", "For fun, there is {}."],
@@ -232,6 +290,20 @@ impl Slot {
                     "What do you fear?",
                     "What keeps you awake at night?",
                 ],
+                more: &[
+                    "What do you dread?",
+                    "Are you afraid?",
+                    "Is there anything that scares you?",
+                    "Does anything frighten you?",
+                    "What is your fear?",
+                    "Which thing do you fear most?",
+                    "What makes you afraid?",
+                    "What are your fears?",
+                    "Tell me your greatest fear.",
+                    "Do you fear anything?",
+                    "What gives you a fright?",
+                    "What would you run from?",
+                ],
                 held_out: &["What frightens you?", "Are you afraid of anything?", "What is your greatest fear?"],
                 answered: &["I am afraid of {}.", "I fear {}."],
                 called: "fears",
@@ -244,6 +316,19 @@ impl Slot {
                     "Tell me your age.",
                     "How many years have you lived?",
                     "Are you old?",
+                ],
+                more: &[
+                    "How many years old do you feel?",
+                    "What is your age today?",
+                    "May I ask your age?",
+                    "How old might you be?",
+                    "How old are you now?",
+                    "Which age do you have?",
+                    "Can you tell me how old you are?",
+                    "Say, how old are you?",
+                    "Are you young?",
+                    "How many years are you?",
+                    "At what age are you?",
                 ],
                 held_out: &["What age are you?", "May I ask how old you are?", "How many years old are you?"],
                 answered: &["I am {} years old.", "I have lived {} years."],
@@ -258,6 +343,19 @@ impl Slot {
                     "Tell me about your sister.",
                     "Do you have a family?",
                 ],
+                more: &[
+                    "What is the name of a sister of yours?",
+                    "What is your sister's name?",
+                    "Have you got a sister?",
+                    "Do you have sisters?",
+                    "How is your sister named?",
+                    "Is your sister well?",
+                    "Who else is in your family?",
+                    "Is there a sister in your family?",
+                    "Tell me the name of your sister.",
+                    "What do you call your sister?",
+                    "Are you alone, or is there a sister of yours?",
+                ],
                 held_out: &["What is the name of your sister?", "Is there a sister?", "How is your sister called?"],
                 answered: &["My sister is {}.", "My sister is called {}."],
                 called: "sister",
@@ -271,6 +369,19 @@ impl Slot {
                     "Tell me a color that you like.",
                     "Which color suits you?",
                 ],
+                more: &[
+                    "What is the best color?",
+                    "Which color is your favorite?",
+                    "What color do you love?",
+                    "Is there a color that you like?",
+                    "Do you like a color?",
+                    "What color suits you?",
+                    "Tell me your favorite color.",
+                    "Which color do you like best?",
+                    "What color would you paint your house?",
+                    "Say a color that you love.",
+                    "Have you a favorite color?",
+                ],
                 held_out: &[
                     "What color do you like best?",
                     "Do you have a favorite color?",
@@ -283,12 +394,9 @@ impl Slot {
     }
 
     /// A question for it.
-    pub fn question(self, draws: &mut Draws, split: Split) -> &'static str {
-        let Wordings { asked, held_out, .. } = self.wordings();
-        draws.pick(match split {
-            Split::Train => asked,
-            Split::Test => held_out,
-        })
+    pub fn question(self, draws: &mut Draws, asks: Asks) -> &'static str {
+        let Wordings { asked, more, held_out, .. } = self.wordings();
+        asks.pick(draws, asked, more, held_out)
     }
 
     /// What someone says who was not told.
@@ -505,7 +613,7 @@ mod tests {
         let (mut train, mut test): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
         for slot in Slot::ALL {
             let wordings = slot.wordings();
-            train.extend(wordings.asked);
+            train.extend(wordings.asked.iter().chain(wordings.more));
             test.extend(wordings.held_out);
         }
         assert!(train.len() > 40 && test.len() == 24);

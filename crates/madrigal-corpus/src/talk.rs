@@ -1,8 +1,8 @@
 //! Talks with one person: questions and answers, between `/start` and `/bye`.
 
 use madrigal_swarm::draws::Draws;
-use madrigal_swarm::families::Split;
 
+use crate::asks::Asks;
 use crate::document::Document;
 use crate::persona::{Mood, Person, Slot, a};
 
@@ -68,7 +68,7 @@ impl Talk {
 }
 
 /// Somebody asks a person this and that.
-pub fn interview(draws: &mut Draws, split: Split) -> Talk {
+pub fn interview(draws: &mut Draws, asks: Asks) -> Talk {
     let person = Person::new(draws);
     let mut changed = person.clone();
     let mut turns = Vec::new();
@@ -82,7 +82,7 @@ pub fn interview(draws: &mut Draws, split: Split) -> Talk {
         });
     }
     for _ in 0..2 + draws.below(10) {
-        turns.push(turn(draws, &mut changed, split));
+        turns.push(turn(draws, &mut changed, asks));
     }
     if draws.happens(0.8) {
         let said = draws.pick(changed.mood.goodbyes()).to_owned();
@@ -99,17 +99,19 @@ pub fn introduction(draws: &mut Draws, person: &Person) -> String {
     format!("{} {said}", mood.hello())
 }
 
-fn turn(draws: &mut Draws, person: &mut Person, split: Split) -> Turn {
+fn turn(draws: &mut Draws, person: &mut Person, asks: Asks) -> Turn {
     let known = |draws: &mut Draws, person: &Person| person.facts[draws.below(person.facts.len())].0;
+    // Who is asked for much that it does not know learns to say so.
+    let known_share = if asks == Asks::Many { 34 } else { 42 };
     let (about, heard, content) = match draws.below(100) {
-        0..42 => {
+        share if share < known_share => {
             let slot = known(draws, person);
-            (About::Fact(slot), slot.question(draws, split).to_owned(), person.tell(draws, slot))
+            (About::Fact(slot), slot.question(draws, asks).to_owned(), person.tell(draws, slot))
         }
-        42..54 => {
+        ..54 => {
             let unknown: Vec<Slot> = Slot::ALL.into_iter().filter(|slot| person.value(*slot).is_none()).collect();
             let slot = draws.pick(&unknown);
-            (About::Unknown(slot), slot.question(draws, split).to_owned(), person.tell(draws, slot))
+            (About::Unknown(slot), slot.question(draws, asks).to_owned(), person.tell(draws, slot))
         }
         54..61 => {
             let heard = draws.pick(&["Who are you?", "What is your name?", "What are you called?"]);
@@ -180,7 +182,7 @@ mod tests {
         let mut seen = Vec::new();
         for stream in 0..300 {
             let mut draws = Draws::new(9, stream);
-            let talk = interview(&mut draws, Split::Train);
+            let talk = interview(&mut draws, Asks::Few);
             for Turn { heard, said, about, must } in &talk.turns {
                 assert!(!said.contains('{') && !heard.contains('{'), "{said}");
                 assert!(must.iter().all(|part| said.contains(part)), "{said} lacks {must:?}");
