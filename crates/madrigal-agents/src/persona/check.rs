@@ -116,8 +116,8 @@ impl Findings {
         match &persona.summary {
             None => self.warn(
                 None,
-                "there is no `summary` in the front matter; without one the persona cannot sit in a window under \
-                 1,024 tokens",
+                "there is no `summary` in the front matter; without one the persona cannot sit in a window of \
+                 1,024 tokens or less",
             ),
             Some(summary) => {
                 let chars = summary.chars().count();

@@ -17,8 +17,10 @@ macro_rules! built_ins {
 
 /// Name and text of every built-in persona, by name.
 const BUILT_INS: &[(&str, &str)] = built_ins![
+    "baker",
     "doctor",
     "engineer",
+    "gardener",
     "historian",
     "mediator",
     "parry",
@@ -28,6 +30,7 @@ const BUILT_INS: &[(&str, &str)] = built_ins![
     "product-manager",
     "psychotherapist",
     "reframer",
+    "sailor",
     "sceptic",
     "scribe",
 ];

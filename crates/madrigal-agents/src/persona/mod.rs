@@ -29,7 +29,6 @@ mod title;
 
 use self::front_matter::{At, FrontMatter};
 use self::markdown::Block;
-use self::title::Title;
 use crate::model_name::{ModelName, ModelNameError, suggestion};
 
 pub use self::check::{Finding, Severity, check, check_bytes};
@@ -38,6 +37,7 @@ pub use self::import::{ImportError, ImportedCard, MAX_FILE_BYTES as MAX_CARD_BYT
 pub use self::instructions::{SharedInstructions, UnknownInstructions};
 pub use self::language::{is_language_tag, language_name};
 pub use self::library::{FindError, LibraryEntry, Origin, PersonaLibrary, built_in, built_in_names};
+pub use self::title::Title;
 
 /// The longest persona file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;

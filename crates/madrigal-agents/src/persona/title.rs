@@ -4,18 +4,21 @@
 
 /// A title's parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Title {
+pub struct Title {
     /// What stands before the first colon, without the word "Persona" at its end.
-    pub(super) role: String,
+    pub role: String,
     /// What stands after it; `None` where there is no colon.
-    pub(super) name: Option<String>,
-    pub(super) language: Option<String>,
-    pub(super) gender: Option<String>,
+    pub name: Option<String>,
+    /// The tag or word in round brackets.
+    pub language: Option<String>,
+    /// What stands in square brackets.
+    pub gender: Option<String>,
 }
 
 impl Title {
     /// Reads the text of the heading, without its `#`.
-    pub(super) fn parse(heading: &str) -> Self {
+    #[must_use]
+    pub fn parse(heading: &str) -> Self {
         let (role, name) = match heading.split_once(':') {
             Some((role, name)) => (role, Some(name)),
             None => (heading, None),
