@@ -36,9 +36,17 @@ pub enum Frame {
         from: Option<String>,
         /// What was said.
         text: String,
-        /// Whether an answer is expected from whoever receives it.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        answer: bool,
+        /// The control word that ends it, from an agent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        word: Option<String>,
+    },
+    /// It is the receiver's turn: the proxy waits for its message.
+    Turn {
+        /// The last message that it should have received before it speaks; 0 where there is none.
+        after: u64,
+        /// The control word that it receives for this turn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        word: Option<String>,
     },
     /// A message was received and, at the proxy, recorded.
     Ack {
@@ -52,7 +60,7 @@ pub enum Frame {
         /// The piece.
         text: String,
     },
-    /// A control word, such as `/start`.
+    /// The meeting ends with this control word, from the proxy; from an agent, a message that consists of it alone.
     Control {
         /// The word, with its slash.
         word: String,
@@ -151,7 +159,8 @@ pub enum FrameError {
 }
 
 /// Kinds that are known here.
-const KINDS: [&str; 10] = ["hello", "welcome", "message", "ack", "delta", "control", "notice", "error", "ping", "pong"];
+const KINDS: [&str; 11] =
+    ["turn", "hello", "welcome", "message", "ack", "delta", "control", "notice", "error", "ping", "pong"];
 
 impl Frame {
     /// Reads a line; nothing where its kind is not known.
@@ -216,11 +225,11 @@ mod tests {
     #[test]
     fn lines_are_frames_or_errors_that_say_why() {
         let message =
-            Frame::Message { id: 7, from: Some("Ada".to_owned()), text: "Hi\n\"you\"".to_owned(), answer: true };
-        let line = r#"{"kind":"message","id":7,"from":"Ada","text":"Hi\n\"you\"","answer":true}"#;
+            Frame::Message { id: 7, from: Some("Ada".to_owned()), text: "Hi\n\"you\"".to_owned(), word: None };
+        let line = r#"{"kind":"message","id":7,"from":"Ada","text":"Hi\n\"you\""}"#;
         assert_eq!(message.line(), format!("{line}\n"));
         assert_eq!(Frame::parse(line.as_bytes()), Ok(Some(message)));
-        let short = Frame::Message { id: 1, from: None, text: String::new(), answer: false };
+        let short = Frame::Message { id: 1, from: None, text: String::new(), word: None };
         assert_eq!(short.line(), "{\"kind\":\"message\",\"id\":1,\"text\":\"\"}\n");
         assert_eq!(Frame::parse(b"{\"kind\":\"ping\",\"new\":[1]}"), Ok(Some(Frame::Ping)));
         assert_eq!(Frame::parse(b"{\"kind\":\"song\",\"text\":3}"), Ok(None));
@@ -242,7 +251,7 @@ mod tests {
         let text = include_str!("../../../docs/protocol.md");
         let lines = text.lines().filter_map(|line| line.strip_prefix("> ").or_else(|| line.strip_prefix("< ")));
         let lines: Vec<&str> = lines.filter(|line| line.starts_with('{')).collect();
-        assert_eq!(lines.len(), 7);
+        assert_eq!(lines.len(), 8);
         for line in &lines {
             let frame = Frame::parse(line.as_bytes()).unwrap().unwrap();
             assert_eq!(frame.line().trim_end(), *line);
@@ -271,9 +280,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_round_trip(id: u64, from: Option<String>, text: String, answer: bool, word: String) {
+        fn frames_round_trip(id: u64, from: Option<String>, text: String, word: String) {
             for frame in [
-                Frame::Message { id, from, text: text.clone(), answer },
+                Frame::Message { id, from, text: text.clone(), word: Some(word.clone()) },
+                Frame::Turn { after: id, word: Some(word.clone()) },
                 Frame::Delta { id, text: text.clone() },
                 Frame::Control { word },
                 Frame::Notice { text },

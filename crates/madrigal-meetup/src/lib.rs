@@ -5,8 +5,10 @@
 
 pub mod frame;
 pub mod greeting;
+pub mod line;
 pub mod lines;
+pub mod peer;
 
 pub use frame::{Frame, FrameError};
 pub use greeting::{Greeting, Iam};
-pub use lines::{Line, Lines};
+pub use lines::{Lines, Received};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 /// A line as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line {
+pub enum Received {
     /// Its bytes, without the line feed and a carriage return before it.
     Whole(Vec<u8>),
     /// It was longer than allowed; nothing of it is kept.
@@ -21,7 +21,7 @@ pub struct Lines {
     begun: Vec<u8>,
     /// Whether the line that has begun is dropped up to its end.
     drops: bool,
-    ready: VecDeque<Line>,
+    ready: VecDeque<Received>,
 }
 
 impl Lines {
@@ -41,7 +41,7 @@ impl Lines {
                 if self.begun.len() + piece.len() > self.limit + 1 {
                     self.begun = Vec::new();
                     self.drops = true;
-                    self.ready.push_back(Line::TooLong);
+                    self.ready.push_back(Received::TooLong);
                 } else {
                     self.begun.extend_from_slice(piece);
                 }
@@ -64,11 +64,11 @@ impl Lines {
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-        self.ready.push_back(if line.len() > self.limit { Line::TooLong } else { Line::Whole(line) });
+        self.ready.push_back(if line.len() > self.limit { Received::TooLong } else { Received::Whole(line) });
     }
 
     /// The next line that is complete.
-    pub fn next_line(&mut self) -> Option<Line> {
+    pub fn next_line(&mut self) -> Option<Received> {
         self.ready.pop_front()
     }
 
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    fn all(lines: &mut Lines) -> Vec<Line> {
+    fn all(lines: &mut Lines) -> Vec<Received> {
         std::iter::from_fn(|| lines.next_line()).collect()
     }
 
@@ -98,17 +98,17 @@ mod tests {
     fn line_ends_are_dropped_and_long_lines_told_once() {
         let mut lines = Lines::new(4);
         lines.push(b"ab\r\n\ncd");
-        assert_eq!(all(&mut lines), [Line::Whole(b"ab".to_vec()), Line::Whole(Vec::new())]);
+        assert_eq!(all(&mut lines), [Received::Whole(b"ab".to_vec()), Received::Whole(Vec::new())]);
         assert!(lines.has_begun());
         lines.push(b"ef\nabcde\nabcd\r\n");
-        let whole = Line::Whole(b"abcd".to_vec());
-        assert_eq!(all(&mut lines), [Line::Whole(b"cdef".to_vec()), Line::TooLong, whole]);
+        let whole = Received::Whole(b"abcd".to_vec());
+        assert_eq!(all(&mut lines), [Received::Whole(b"cdef".to_vec()), Received::TooLong, whole]);
         lines.push(&[b'x'; 1000]);
-        assert_eq!(all(&mut lines), [Line::TooLong]);
+        assert_eq!(all(&mut lines), [Received::TooLong]);
         lines.push(&[b'x'; 1000]);
         assert!(lines.begun.is_empty());
         lines.push(b"\nok\n");
-        assert_eq!(all(&mut lines), [Line::Whole(b"ok".to_vec())]);
+        assert_eq!(all(&mut lines), [Received::Whole(b"ok".to_vec())]);
         lines.push(b"half");
         assert_eq!(lines.take_begun(), b"half");
         assert!(!lines.has_begun());

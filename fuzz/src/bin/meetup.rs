@@ -2,7 +2,7 @@
 #![no_main]
 
 use madrigal_meetup::frame::MAX_FRAME_BYTES;
-use madrigal_meetup::{Frame, Greeting, Line, Lines};
+use madrigal_meetup::{Frame, Greeting, Lines, Received};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // The first byte says how the rest is cut into pieces.
@@ -12,7 +12,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for piece in bytes.chunks(size) {
         lines.push(piece);
         while let Some(line) = lines.next_line() {
-            let Line::Whole(line) = line else { continue };
+            let Received::Whole(line) = line else { continue };
             if std::mem::take(&mut first) {
                 let _ = Greeting::of(&line);
             }
