@@ -32,6 +32,7 @@ mod cursor;
 pub mod event;
 mod journal;
 pub mod line;
+mod neutral;
 pub mod transcript;
 mod writer;
 
@@ -39,4 +40,5 @@ pub use chain::{Flaw, UnknownFormat};
 pub use cursor::{Cursor, CursorError};
 pub use journal::{Chain, Journal, OpenError};
 pub use line::{LineHash, MAX_LINE_BYTES, Seq};
+pub use neutral::neutral;
 pub use writer::{JournalWriter, Recovered, WriteError};

@@ -1,8 +1,9 @@
 //! Agents of different machines at one table.
 //!
-//! Owns the wire between a proxy and its agents (`docs/protocol.md`): what lines, frames and greetings mean. It opens no
-//! connection by itself.
+//! Owns the wire between a proxy and its agents (`docs/protocol.md`): what lines, frames and greetings mean, and what becomes of
+//! connections. It opens none by itself.
 
+pub mod connection;
 pub mod frame;
 pub mod greeting;
 pub mod line;

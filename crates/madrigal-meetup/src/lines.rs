@@ -77,6 +77,31 @@ impl Lines {
         std::mem::take(&mut self.begun)
     }
 
+    /// Whether the line that has begun begins so.
+    #[must_use]
+    pub fn begins_with(&self, bytes: &[u8]) -> bool {
+        self.begun.starts_with(bytes)
+    }
+
+    /// All that has come, lines that ended included, and forgets it: for peers whose messages have several lines.
+    pub fn take_all(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(received) = self.next_line() {
+            if let Received::Whole(line) = received {
+                all.extend_from_slice(&line);
+                all.push(b'\n');
+            }
+        }
+        all.extend(self.take_begun());
+        all
+    }
+
+    /// Whether anything has come that was not taken: lines, or the beginning of one.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        self.has_begun() || !self.ready.is_empty()
+    }
+
     /// Whether a line has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {

@@ -1,12 +1,14 @@
 //! What goes to stdout and what a terminal may see.
 //!
-//! Owns colours, the neutralising of text from models, and writing that survives a closed pipe.
+//! Owns colours, and writing that survives a closed pipe.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Color, Style};
+
+pub(crate) use madrigal_journal::neutral;
 
 pub(crate) const RED: Style = Style::new().fg_color(Some(Color::Ansi(AnsiColor::Red))).bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -19,16 +21,6 @@ const SEATS: [AnsiColor; 6] =
 /// The style of the agent at `seat`.
 pub(crate) fn seat_style(seat: usize) -> Style {
     Style::new().fg_color(Some(Color::Ansi(SEATS[seat % SEATS.len()]))).bold()
-}
-
-/// Makes text from a model, a person or a file harmless on a terminal: no escape sequences, no other control
-/// characters, no marks that turn the direction of what follows.
-pub(crate) fn neutral(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    if text.contains(harmful) { Cow::Owned(text.replace(harmful, "")) } else { Cow::Borrowed(text) }
 }
 
 /// What became of stdout.
