@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod frame;
 pub mod greeting;
+pub mod hall;
 pub mod line;
 pub mod lines;
 pub mod peer;

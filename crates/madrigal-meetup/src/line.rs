@@ -152,6 +152,13 @@ impl Line {
         self.state().link.is_some()
     }
 
+    /// Whether an agent was there, and is not any more.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        let state = self.state();
+        state.link.is_none() && state.connections > 0
+    }
+
     /// A message came in, which the agent numbers `id`; without a number it is new.
     pub fn say(&self, connection: Connection, id: Option<u64>, saying: Saying) -> Taken {
         let mut state = self.state();
