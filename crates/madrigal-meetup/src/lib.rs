@@ -9,6 +9,7 @@ pub mod greeting;
 pub mod hall;
 pub mod line;
 pub mod lines;
+pub mod meeting;
 pub mod peer;
 
 pub use frame::{Frame, FrameError};

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::line::{Line, News, Saying, Turn};
+use crate::meeting::wire_id;
 
 /// An agent at the other end of a line.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl ChatModel for Peer {
             }
         }
         let after = request.context.said.last().or(request.context.seed_prompt.as_ref());
-        let turn = Turn { after: after.map_or(0, |said| u64::from(said.id.0)), word: request.control };
+        let turn = Turn { after: after.map_or(0, |said| wire_id(said.id)), word: request.control };
         async move {
             self.line.ask(turn);
             let _asked = Asked(self.line.clone());
