@@ -54,8 +54,11 @@ impl Seat {
     }
 
     /// Makes room for the next reply: where prompt and reply would not fit the window, the oldest messages leave it.
-    /// The last message stays, for it is what is answered.
-    pub(crate) fn make_room(
+    /// The last message stays, for it is what is answered. Returns what left.
+    ///
+    /// # Errors
+    /// When the last message alone does not fit, or nothing can be counted.
+    pub fn make_room(
         &mut self,
         turn: Turn,
         control: Option<ControlWord>,

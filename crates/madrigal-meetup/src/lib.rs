@@ -3,6 +3,7 @@
 //! Owns the wire between a proxy and its agents (`docs/protocol.md`): what lines, frames and greetings mean, and what becomes of
 //! connections. It opens none by itself.
 
+pub mod agent;
 pub mod connection;
 pub mod frame;
 pub mod greeting;

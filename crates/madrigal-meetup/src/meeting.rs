@@ -131,7 +131,7 @@ fn tell(lines: &[(String, Line)], message: &Message) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Mutex;
 
     use madrigal_journal::event::{FormatVersion, Header};
@@ -169,7 +169,7 @@ mod tests {
         heard
     }
 
-    fn header() -> Header {
+    pub(crate) fn header() -> Header {
         Header {
             format: FormatVersion::CURRENT,
             run: "test".to_owned(),
