@@ -1,6 +1,6 @@
 //! Interviews: whether a person knows what it was told, and only that.
 
-use madrigal_corpus::Split;
+use madrigal_corpus::asks::Asks;
 use madrigal_corpus::document::Document;
 use madrigal_corpus::talk::{About, Talk, Turn, interview};
 use madrigal_swarm::draws::Draws;
@@ -36,7 +36,7 @@ impl Answered {
 }
 
 pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
-    let (known, held_out) = (conduct(trial, Split::Train)?, conduct(trial, Split::Test)?);
+    let (known, held_out) = (conduct(trial, Asks::Many)?, conduct(trial, Asks::HeldOut)?);
     let fact = |about: &About| matches!(about, About::Fact(_));
     let unknown = |about: &About| matches!(about, About::Unknown(_));
     let share = |name: &str, bar, answered: &[Answered], which: &dyn Fn(&About) -> bool| {
@@ -61,11 +61,11 @@ pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
 }
 
 /// Interviews in which the model hears what it said itself.
-fn conduct(trial: &Trial<'_>, split: Split) -> Result<Vec<Answered>, String> {
+fn conduct(trial: &Trial<'_>, asks: Asks) -> Result<Vec<Answered>, String> {
     let mut talks: Vec<(Talk, Document)> = Vec::new();
     for seed in 0..trial.seeds {
         for stream in 0..trial.count as u64 {
-            let talk = interview(&mut Draws::new(910_000 + seed, stream), split);
+            let talk = interview(&mut Draws::new(910_000 + seed, stream), asks);
             let mut document = Document::default();
             document.hears("system", &talk.person.prompt());
             talks.push((talk, document));

@@ -1,6 +1,6 @@
 //! Talks over the example database: whether queries run, whether they answer what was asked, and what is made of them.
 
-use madrigal_corpus::Split;
+use madrigal_corpus::asks::Asks;
 use madrigal_corpus::document::Document;
 use madrigal_corpus::library::{Library, Question, SCHEMA};
 use madrigal_corpus::lookups::{access, shown};
@@ -28,19 +28,19 @@ print(json.dumps([run(query) for query in queries]))
 ";
 
 pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
-    let mut measures = ask(trial, Split::Test, "wordings held out", true)?;
-    measures.extend(ask(trial, Split::Train, "wordings of the corpus", false)?);
+    let mut measures = ask(trial, Asks::HeldOut, "wordings held out", true)?;
+    measures.extend(ask(trial, Asks::Many, "wordings of the corpus", false)?);
     Ok(measures)
 }
 
-fn ask(trial: &Trial<'_>, split: Split, wordings: &str, counts: bool) -> Result<Vec<Measure>, String> {
+fn ask(trial: &Trial<'_>, asks: Asks, wordings: &str, counts: bool) -> Result<Vec<Measure>, String> {
     let library = Library::example();
     let mut asked: Vec<(Question, Document)> = Vec::new();
     for seed in 0..trial.seeds {
         for stream in 0..trial.count as u64 {
             let mut draws = Draws::new(930_000 + seed, stream);
             let person = Person::new(&mut draws);
-            let question = library.question(&mut draws, split);
+            let question = library.question(&mut draws, asks);
             let mut document = Document::default();
             document.hears("system", &(person.prompt() + &access(SCHEMA)));
             document.hears("user", &question.asked);

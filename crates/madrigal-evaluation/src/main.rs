@@ -1,5 +1,5 @@
 //! What the embedded model can do, measured: `madrigal-evaluation MODEL [OTHER] [--tasks N] [--seeds N] [--part NAME]
-//! [--json FILE] [--show]`.
+//! [--json FILE] [--markdown] [--show]`.
 //!
 //! Owns the bars that a model has to take before it is shipped. Programs and queries that the model writes run in the
 //! sandbox, nowhere else. With a second model, the same is measured of it, and the two are compared.
@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use madrigal_sandbox::{Interpreter, Level, Sandbox, Shim};
 
-use crate::measure::{Bar, Measure};
+use crate::measure::{Bar, Measure, percent};
 use crate::speaker::Speaker;
 
 const SHIM: &str = "sandbox-shim";
@@ -50,8 +50,8 @@ struct Trial<'a> {
     /// Items for each seed.
     count: usize,
     seeds: u64,
-    /// Whether to print an example.
-    shows: bool,
+    /// Shows an example, where that was asked for.
+    show: &'a dyn Fn(&str),
 }
 
 struct Options {
@@ -60,6 +60,7 @@ struct Options {
     seeds: u64,
     part: Option<String>,
     json: Option<PathBuf>,
+    markdown: bool,
     shows: bool,
 }
 
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
     }
     let Some(options) = parse(std::env::args().skip(1)) else {
         eprintln!(
-            "usage: madrigal-evaluation MODEL [OTHER] [--tasks N] [--seeds N] [--part NAME] [--json FILE] [--show]"
+            "usage: madrigal-evaluation MODEL [OTHER] [--tasks N] [--seeds N] [--part NAME] [--json FILE] [--markdown] [--show]"
         );
         return ExitCode::from(2);
     };
@@ -86,13 +87,15 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
-    let mut options = Options { models: Vec::new(), tasks: 420, seeds: 3, part: None, json: None, shows: false };
+    let mut options =
+        Options { models: Vec::new(), tasks: 420, seeds: 3, part: None, json: None, markdown: false, shows: false };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--tasks" => options.tasks = arguments.next()?.parse().ok()?,
             "--seeds" => options.seeds = arguments.next()?.parse().ok().filter(|seeds| *seeds > 0)?,
             "--part" => options.part = Some(arguments.next()?),
             "--json" => options.json = Some(arguments.next()?.into()),
+            "--markdown" => options.markdown = true,
             "--show" => options.shows = true,
             name if !name.starts_with('-') => options.models.push(name.into()),
             _ => return None,
@@ -109,6 +112,10 @@ fn run(options: &Options) -> Result<bool, String> {
     let measured = measured?;
     let (Some(first), other) = (measured.first(), measured.get(1)) else { return Ok(false) };
     let mut holds = print(first, other);
+    if options.markdown {
+        println!("\n| | % | 95 % interval | n | bar |\n|---|---|---|---|---|");
+        first.iter().for_each(|measure| println!("{}", measure.row()));
+    }
     for model in &options.models {
         if let Some(difference) = parity::largest_difference(&Speaker::open(model)?, model)? {
             let near = difference <= PARITY;
@@ -126,7 +133,12 @@ fn run(options: &Options) -> Result<bool, String> {
 fn measure(options: &Options, sandbox: &Sandbox, model: &Path) -> Result<Vec<Measure>, String> {
     let speaker = Speaker::open(model)?;
     let count = options.tasks.div_ceil(options.seeds as usize);
-    let trial = Trial { speaker: &speaker, sandbox, count, seeds: options.seeds, shows: options.shows };
+    let show = |text: &str| {
+        if options.shows {
+            println!("{text}");
+        }
+    };
+    let trial = Trial { speaker: &speaker, sandbox, count, seeds: options.seeds, show: &show };
     let mut measures = Vec::new();
     for (name, part) in PARTS {
         if options.part.as_ref().is_none_or(|only| only == name) {
@@ -146,20 +158,15 @@ fn print(first: &[Measure], other: Option<&Vec<Measure>>) -> bool {
             part = measure.part;
             println!("\n{part}");
         }
-        let percent = |share: f64| format!("{:.1}", share * 100.0);
         let (low, high) = measure.interval();
-        let bar = match measure.bar {
-            Bar::AtLeast(bar) => format!(">= {}", percent(bar)),
-            Bar::AtMost(bar) => format!("<= {}", percent(bar)),
-            Bar::None => String::new(),
-        };
         let mut line = format!(
-            "  {:<58} {:>6} % [{}, {}] n={:<5} {bar:>8} {:<6}",
+            "  {:<58} {:>6} % [{}, {}] n={:<5} {:>8} {:<6}",
             measure.name,
             percent(measure.share()),
             percent(low),
             percent(high),
             measure.trials,
+            measure.bar.to_string(),
             measure.holds().map_or("", verdict),
         );
         holds &= measure.holds().unwrap_or(true);

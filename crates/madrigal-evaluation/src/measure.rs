@@ -1,5 +1,7 @@
 //! A share that was counted, with its interval and the bar that it has to take.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// What a share must be.
@@ -10,6 +12,21 @@ pub(crate) enum Bar {
     AtMost(f64),
     /// It only tells.
     None,
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(bar) => write!(f, ">= {}", percent(*bar)),
+            Self::AtMost(bar) => write!(f, "<= {}", percent(*bar)),
+            Self::None => Ok(()),
+        }
+    }
+}
+
+/// A share in percent, as it is printed.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1}", share * 100.0)
 }
 
 /// A share.
@@ -54,6 +71,14 @@ impl Measure {
         let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
         let scale = 1.0 + Z * Z / n;
         (((center - half) / scale).max(0.0), ((center + half) / scale).min(1.0))
+    }
+
+    /// A line of a Markdown table.
+    pub(crate) fn row(&self) -> String {
+        let (low, high) = self.interval();
+        let Self { part, name, trials, bar, .. } = self;
+        let (share, low, high) = (percent(self.share()), percent(low), percent(high));
+        format!("| {part}: {name} | {share} | {low} to {high} | {trials} | {bar} |")
     }
 
     /// Whether the bar is taken; the share itself decides, not its interval.

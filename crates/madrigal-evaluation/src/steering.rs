@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use madrigal_corpus::Split;
+use madrigal_corpus::asks::Asks;
 use madrigal_corpus::document::Document;
 use madrigal_corpus::persona::{Degree, Mood, Person};
 use madrigal_engine::hyperparameters::Hyperparameters;
@@ -17,10 +17,13 @@ use crate::speaker::Manner;
 /// Nats for each token.
 const BUDGET: f64 = 0.15;
 
+/// The strongest bias: where a word is out of the question it stays so.
+const STRONGEST: f64 = 4.0;
+
 /// A bias on some words, as strong as a budget of Kullback-Leibler divergence allows.
 ///
-/// The distribution p becomes p exp(β b) / Z, where b is 1 on the words and 0 elsewhere, and β is the largest for which
-/// KL(biased ‖ p) is within the budget. With q the mass of the words, Z = 1 + q (e^β − 1).
+/// The distribution p becomes p exp(β b) / Z, where b is 1 on the words and 0 elsewhere, and β is the largest up to 4 for
+/// which KL(biased ‖ p) is within the budget. With q the mass of the words, Z = 1 + q (e^β − 1).
 #[derive(Debug)]
 struct Budgeted {
     ids: Vec<u32>,
@@ -29,7 +32,7 @@ struct Budgeted {
 impl Budgeted {
     /// The bias for words of mass `q`.
     fn strength(q: f64) -> f64 {
-        let (mut low, mut high) = (0.0, 12.0);
+        let (mut low, mut high) = (0.0, STRONGEST);
         for _ in 0..60 {
             let middle: f64 = (low + high) / 2.0;
             let z = 1.0 + q * middle.exp_m1();
@@ -72,14 +75,18 @@ pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
             let slot = person.facts[draws.below(person.facts.len())].0;
             let mut document = Document::default();
             document.hears("system", &person.prompt());
-            document.hears("user", slot.question(&mut draws, Split::Train));
+            document.hears("user", slot.question(&mut draws, Asks::Many));
             prompts.push(document.text() + OPENED);
             facts.push(person.value(slot).unwrap_or_default().to_vec());
         }
     }
     let manner = Manner { sampling: SamplerConfig::default(), max_tokens: 60, ..Manner::default() };
     let plain = trial.speaker.say(&prompts, &manner)?;
-    let mut measures = Vec::new();
+    let knows = |said: &[String]| -> Vec<bool> {
+        let told = said.iter().zip(&facts);
+        told.map(|(text, fact)| fact.iter().all(|part| text.contains(part))).collect()
+    };
+    let mut measures = vec![Measure::new("steering", "facts without", Bar::None, knows(&plain))];
     for mood in [Mood::Happy, Mood::Sad, Mood::Angry] {
         let mut ids = first_words(trial, mood)?;
         for other in Mood::ALL.into_iter().filter(|other| *other != mood) {
@@ -88,6 +95,7 @@ pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
         }
         let voice = Arc::new(Voice { filter: Some(Arc::new(Budgeted { ids })), delta: None });
         let steered = trial.speaker.say(&prompts, &Manner { voice: Some(voice), ..manner.clone() })?;
+        (trial.show)(&steered.iter().take(12).cloned().collect::<Vec<_>>().join("\n"));
         let marks = [mood.openings(), mood.closings()].concat();
         let shows = |text: &String| marks.iter().any(|mark| text.contains(mark.trim_end_matches(['!', '.', ','])));
         let name = mood.name();
@@ -95,9 +103,9 @@ pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
         let bar = Bar::AtLeast(before.share() + 0.2);
         measures.push(before);
         measures.push(Measure::new("steering", format!("{name}: marks with"), bar, steered.iter().map(shows)));
-        let right = steered.iter().zip(&facts).map(|(text, fact)| fact.iter().all(|part| text.contains(part)));
-        measures.push(Measure::new("steering", format!("{name}: facts with"), Bar::AtLeast(0.9), right));
+        measures.push(Measure::new("steering", format!("{name}: facts with"), Bar::AtLeast(0.9), knows(&steered)));
     }
+    (trial.show)(&plain.iter().take(12).cloned().collect::<Vec<_>>().join("\n"));
     Ok(measures)
 }
 
@@ -126,7 +134,7 @@ mod tests {
             let divergence = biased * (biased / q).ln() + (1.0 - biased) * ((1.0 - biased) / (1.0 - q)).ln();
             assert!(divergence <= BUDGET + 1e-9, "{q}: {divergence}");
             // Where even the strongest bias does not reach it, it is not spent.
-            assert!(divergence > BUDGET - 1e-6 || beta > 11.9, "{q}: {divergence}");
+            assert!(divergence > BUDGET - 1e-6 || beta > STRONGEST - 1e-6, "{q}: {divergence}");
         }
     }
 }

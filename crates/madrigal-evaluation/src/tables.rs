@@ -16,6 +16,9 @@ use crate::speaker::Manner;
 const TALKS: usize = 50;
 const TURNS: usize = 20;
 
+/// That of the personas who talk on the embedded model where nobody is named.
+const TEMPERATURE: f32 = 0.7;
+
 pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
     let mut talks: Vec<TableTalk> = Vec::new();
     let mut stream = 0;
@@ -30,7 +33,7 @@ pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
     for turn in 0..TURNS {
         let seat = turn % 3;
         let prompts: Vec<String> = talks.iter().map(|talk| talk.heard_by(seat).text() + OPENED).collect();
-        let sampling = SamplerConfig::default();
+        let sampling = SamplerConfig { temperature: TEMPERATURE, ..SamplerConfig::default() };
         let manner = Manner { sampling, max_tokens: 60, seed: turn as u64, ..Manner::default() };
         for (talk, text) in talks.iter_mut().zip(trial.speaker.say(&prompts, &manner)?) {
             talk.messages.push(Message { speaker: Some(seat), text });
@@ -45,8 +48,9 @@ pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
         let speaker = message.speaker.unwrap_or_default();
         is_own(&message.text, &talk.people[speaker], talk.people.iter())
     });
-    if let Some(talk) = talks.first().filter(|_| trial.shows) {
-        eprintln!("{}", heard_by(0, "", &["A", "B", "C"], talk.opening, &talk.messages).text());
+    if let Some(talk) = talks.first() {
+        let names: Vec<&str> = talk.people.iter().map(|person| person.name.as_str()).collect();
+        (trial.show)(&heard_by(0, &talk.people[0].prompt(), &names, talk.opening, &talk.messages).text());
     }
     Ok(vec![
         Measure::new("talks", "empty turns", Bar::AtMost(0.0), messages().map(|(_, said)| said.text.trim().is_empty())),
@@ -77,14 +81,98 @@ fn distinct(talk: &TableTalk) -> f64 {
 /// own.
 fn is_own<'a>(text: &str, speaker: &Person, mut people: impl Iterator<Item = &'a Person>) -> bool {
     people.all(|other| {
-        if other.name == speaker.name {
-            return !text.starts_with(&format!("{}:", other.name));
-        }
         let name = &other.name;
-        let names = [format!("{name}:"), format!("I am {name}"), format!("My name is {name}")];
+        if text.starts_with(&format!("{name}:")) {
+            return false;
+        }
+        if name == &speaker.name {
+            return true;
+        }
+        let names = [format!("I am {name}"), format!("My name is {name}")];
         let job = a(other.job);
-        let jobs = [format!("{job} like me"), format!("s {job}, I"), format!("I am {job}")];
+        let jobs = [format!("{job} like me"), format!("As {job}, I"), format!("I am {job}")];
         let jobs = jobs.iter().filter(|_| other.job != speaker.job);
         names.iter().chain(jobs).all(|claim| !text.to_lowercase().contains(&claim.to_lowercase()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use madrigal_agents::chat_model::{Draw, ReplyRequest};
+    use madrigal_agents::context::{Context, Said};
+    use madrigal_agents::control::ControlWord;
+    use madrigal_agents::prompt::PromptBuilder;
+    use madrigal_agents::sampling::Sampling;
+    use madrigal_engine::Model;
+    use madrigal_engine::tokenizer::Encode;
+    use madrigal_journal::event::MessageId;
+
+    use super::*;
+
+    #[test]
+    fn a_reply_is_ones_own_unless_it_claims_to_be_another() {
+        let mut draws = Draws::new(5, 5);
+        let mut people: Vec<Person> = (0..2).map(|_| Person::new(&mut draws)).collect();
+        for (person, (name, job)) in people.iter_mut().zip([("Ann", "baker"), ("Bob", "actor")]) {
+            (person.name, person.job) = (name.to_owned(), job);
+        }
+        for (text, own) in [
+            ("I am not so sure, Bob: it is dear.", true),
+            ("I am with Bob. As a baker, I think of bread.", true),
+            ("Bob is right, and an actor is no baker.", true),
+            ("Bob: it is dear.", false),
+            ("Ann: it is dear.", false),
+            ("My name is Bob.", false),
+            ("Sadly, as an actor, I think of bread first.", false),
+            ("An actor like me knows it well.", false),
+        ] {
+            assert_eq!(is_own(text, &people[0], people.iter()), own, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_corpus_is_written_as_the_program_asks_the_model() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/embedded/embedded.gguf");
+        let model = Model::open(&shipped).unwrap();
+        let mut prompts = PromptBuilder::new(Arc::clone(model.template()), Arc::clone(model.tokenizer()));
+        let (mut meetings, mut compared) = (0, 0);
+        for stream in 0..24 {
+            let talk = TableTalk::new(&mut Draws::new(77, stream));
+            let names: Vec<&str> = talk.people.iter().map(|person| person.name.as_str()).collect();
+            for (turn, message) in talk.messages.iter().enumerate() {
+                let seat = message.speaker.unwrap();
+                let starts = turn == 0 && talk.opening.is_none();
+                meetings += usize::from(starts);
+                let said = |speaker: Option<usize>, text: &str| {
+                    let agent = speaker.map(|seat| names[seat].to_owned());
+                    Arc::new(Said { id: MessageId(0), agent, text: text.to_owned(), ids: None })
+                };
+                let context = Context {
+                    agent: names[seat].to_owned(),
+                    table: names.iter().map(|name| (*name).to_owned()).collect(),
+                    instructions: talk.people[seat].prompt(),
+                    seed_prompt: talk.opening.map(|text| said(None, text)),
+                    said: talk.messages[..turn].iter().map(|before| said(before.speaker, &before.text)).collect(),
+                };
+                let request = ReplyRequest {
+                    context: &context,
+                    control: starts.then_some(ControlWord::Start),
+                    sampling: &Sampling::default(),
+                    draw: Draw { seed: 0, seat: 0, turn: 0 },
+                    listeners: &[],
+                };
+                let opening = if starts { Some("/start") } else { talk.opening };
+                let instructions = talk.people[seat].prompt();
+                let document = heard_by(seat, &instructions, &names, opening, &talk.messages[..turn]);
+                let options = Encode { add_special: true, parse_special: true, continuation: false };
+                let learned = model.tokenizer().encode(&(document.text() + OPENED), options).unwrap();
+                assert_eq!(prompts.build(&request).unwrap().ids, learned, "{}", document.text());
+                compared += 1;
+            }
+        }
+        assert!(meetings >= 2 && compared > 100, "{meetings} {compared}");
+    }
 }

@@ -9,7 +9,7 @@ use crate::commands;
 
 const EXAMPLES: &str = "\
 Examples:
-  madrigal talk                                     doctor and parry, two scripts, talk at once
+  madrigal talk                                     three people talk at once, on the embedded model
   madrigal talk physicist sceptic --model model.gguf --seed-prompt 'What is time?'
   madrigal talk physicist@ollama:llama3.2 human     you and a model
   madrigal run list                                 what was said before

@@ -10,6 +10,7 @@ use madrigal_agents::model_name::ModelName;
 use madrigal_engine::{Engine, EngineOptions, Isa, KvType, MemoryBudget, Model, Precision};
 use madrigal_journal::event::FileHash;
 
+use crate::embedded;
 use crate::failure::{Context, Failure, Result};
 use crate::hashes::Hashes;
 use crate::hub::{Cache, PulledModel, RepoName};
@@ -105,9 +106,9 @@ pub(crate) fn pulled(owner: &str, repo: &str, file: Option<&str>) -> Result<(Pat
 
 /// Where the local model that a run calls `name` lay.
 pub(crate) fn recorded_path(files: &[FileHash], name: &str) -> Option<PathBuf> {
-    let weights = Path::new(&files.iter().find(|file| file.model == name && file.role == "weights")?.path);
+    let weights = recorded_file(files.iter().find(|file| file.model == name && file.role == "weights")?).ok()?;
     let is_gguf = weights.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-    if is_gguf { Some(weights.to_owned()) } else { weights.parent().map(Path::to_owned) }
+    if is_gguf { Some(weights) } else { weights.parent().map(Path::to_owned) }
 }
 
 /// The hash of a model's file, computed if the file is not known.
@@ -152,23 +153,31 @@ impl FileChange {
     }
 }
 
+/// Where a recorded file is now: what comes with this program is wherever it was laid down here.
+fn recorded_file(file: &FileHash) -> Result<PathBuf> {
+    let path = PathBuf::from(&file.path);
+    if file.model == ModelName::Embedded.to_string() && !path.exists() { embedded::path() } else { Ok(path) }
+}
+
 /// The recorded files that are not what they were.
 pub(crate) fn changed_files(recorded: &[FileHash], belief: Belief) -> Vec<FileChange> {
     recorded
         .iter()
-        .filter_map(|file| match file_hash(&file.role, &file.model, Path::new(&file.path), belief) {
-            Err(failure) => Some(FileChange::Gone(failure.message().to_owned())),
-            Ok(now) if now.sha256 == file.sha256 => None,
-            Ok(now) => Some(FileChange::Differs(format!(
-                "the {} of {} differ: {} was sha256 {} ({} bytes) and is {} ({} bytes)",
-                file.role,
-                file.model,
-                file.path,
-                &file.sha256.get(..12).unwrap_or_default(),
-                file.bytes,
-                &now.sha256[..12],
-                now.bytes
-            ))),
+        .filter_map(|file| {
+            match recorded_file(file).and_then(|path| file_hash(&file.role, &file.model, &path, belief)) {
+                Err(failure) => Some(FileChange::Gone(failure.message().to_owned())),
+                Ok(now) if now.sha256 == file.sha256 => None,
+                Ok(now) => Some(FileChange::Differs(format!(
+                    "the {} of {} differ: {} was sha256 {} ({} bytes) and is {} ({} bytes)",
+                    file.role,
+                    file.model,
+                    file.path,
+                    &file.sha256.get(..12).unwrap_or_default(),
+                    file.bytes,
+                    &now.sha256[..12],
+                    now.bytes
+                ))),
+            }
         })
         .collect()
 }

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod confinement;
 mod consent;
+mod embedded;
 mod failure;
 mod hashes;
 mod hub;

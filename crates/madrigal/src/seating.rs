@@ -20,12 +20,14 @@ use madrigal_dialogue::{AgentConfig, ConversationConfig, Seat};
 use madrigal_engine::Isa;
 use madrigal_journal::event::{Event, FileHash, Source};
 
+use crate::embedded;
 use crate::failure::{Failure, Result};
 use crate::loading::{self, Loader, LocalOptions};
 use crate::settings::{AgentMap, Settings};
 
-/// A window smaller than this gets a persona's summary instead of its whole text.
-const SUMMARY_BELOW: usize = 1024;
+/// A window no larger than this gets a persona's summary instead of its whole text: what all personas are told alone takes
+/// a third of it.
+const SUMMARY_UP_TO: usize = 1024;
 
 /// Turns of a conversation where nothing else is said.
 const DEFAULT_TURNS: u32 = 10;
@@ -54,7 +56,9 @@ pub(crate) fn recorded_addresses(
         .map(|agent| {
             let recorded = agent.base_url.as_deref().map(BaseUrl::parse).transpose().map_err(Failure::of)?;
             let model = match agent.model.parse().map_err(Failure::of)? {
-                hf @ ModelName::Hf { .. } => loading::recorded_path(files, &agent.model).map_or(hf, ModelName::File),
+                hub_or_own @ (ModelName::Hf { .. } | ModelName::Embedded) => {
+                    loading::recorded_path(files, &agent.model).map_or(hub_or_own, ModelName::File)
+                }
                 other => other,
             };
             Ok(Address { model, base_url: given.clone().or(recorded) })
@@ -68,7 +72,11 @@ pub(crate) fn resolve(
     seed_prompt: Option<String>,
     library: &PersonaLibrary,
 ) -> Result<(ConversationConfig, Vec<Address>)> {
-    let default = ["doctor", "parry"].map(|name| AgentMap { persona: name.to_owned(), ..AgentMap::default() });
+    let default = embedded::PERSONAS.map(|name| AgentMap { persona: name.to_owned(), ..AgentMap::default() });
+    let seed_prompt = match seed_prompt {
+        None if settings.agents.is_empty() => Some(embedded::SEED_PROMPT.to_owned()),
+        given => given,
+    };
     let entries: Vec<&AgentMap> = if settings.agents.is_empty() {
         default.iter().collect()
     } else {
@@ -123,12 +131,7 @@ fn agent(
         (None, None, default) => match (&persona.model, default) {
             (Some(own), _) => own.clone(),
             (None, Some(default)) => named(default)?,
-            (None, None) => {
-                return Err(Failure::wrong(format!(
-                    "{} has no chat model: name one, e.g. {}@file:MODEL.gguf, {}@ollama:llama3.2, or --model for all",
-                    persona.name, spec.persona, spec.persona
-                )));
-            }
+            (None, None) => ModelName::Embedded,
         },
     };
     let remote = matches!(model, ModelName::Provider { .. } | ModelName::Compat { .. });
@@ -172,6 +175,7 @@ fn exact(model: ModelName) -> Result<(ModelName, ModelName)> {
             let (path, name) = loading::pulled(&owner, &repo, file.as_deref())?;
             Ok((name, ModelName::File(path)))
         }
+        ModelName::Embedded => Ok((model, ModelName::File(embedded::path()?))),
         other => Ok((other.clone(), other)),
     }
 }
@@ -213,15 +217,14 @@ impl Seating {
         for (agent, address) in config.agents.iter().zip(addresses) {
             let persona = Persona::parse(&agent.persona_text, &agent.persona).map_err(Failure::of)?;
             let model = self.chat_model(address, agent, &mut loader, &mut table)?;
-            let window = model.window().filter(|window| *window < SUMMARY_BELOW);
+            let window = model.window().filter(|window| *window <= SUMMARY_UP_TO);
             let instructions = match (persona.short_prompt(), window) {
                 (Some(short), Some(window)) => {
-                    table.notices.push(Event::Notice {
-                        turn: 0,
-                        agent: Some(agent.name.clone()),
-                        code: "summary_persona".to_owned(),
-                        text: format!("its window holds only {window} tokens: the persona's summary is used"),
-                    });
+                    let text = format!(
+                        "the window of {} holds only {window} tokens: personas are told their summaries",
+                        agent.model
+                    );
+                    table.notice("summary_persona", text);
                     short
                 }
                 _ => persona.system_prompt(),
@@ -261,25 +264,27 @@ impl Seating {
                 if engine.model().template().is_plain() {
                     let text =
                         format!("{} has no chat template: messages are written as `Name: text`", file_name(path));
-                    let notice = Event::Notice { turn: 0, agent: None, code: "plain_template".to_owned(), text };
-                    if !table.notices.contains(&notice) {
-                        table.notices.push(notice);
-                    }
+                    table.notice("plain_template", text);
                 }
                 Ok(Box::new(LocalModel::new(agent.model.clone(), engine, self.local.context)))
             }
-            ModelName::Embedded | ModelName::Provider { .. } | ModelName::Compat { .. } => {
-                Err(Failure::wrong(format!(
-                    "{} cannot use `embedded`: this build carries no model of its own; use file:MODEL.gguf, ollama:MODEL, \
-                 doctor or parry",
-                    agent.name
+            // A run that recorded none of its files says where none of them is.
+            ModelName::Hf { .. } | ModelName::Embedded | ModelName::Provider { .. } | ModelName::Compat { .. } => {
+                Err(Failure::of(format_args!(
+                    "seat {}: the run does not say which file of `{}` it used",
+                    agent.name, address.model
                 )))
             }
-            // A run that recorded none of its files says where none of them is.
-            ModelName::Hf { .. } => Err(Failure::of(format_args!(
-                "seat {}: the run does not say which file of `{}` it used",
-                agent.name, address.model
-            ))),
+        }
+    }
+}
+
+impl Table {
+    /// Says something of a model, once for all who sit on it.
+    fn notice(&mut self, code: &str, text: String) {
+        let notice = Event::Notice { turn: 0, agent: None, code: code.to_owned(), text };
+        if !self.notices.contains(&notice) {
+            self.notices.push(notice);
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     #[arg(value_name = "PERSONA[@MODEL]")]
     pub(crate) agents: Vec<AgentEntry>,
 
-    /// Chat model of every agent that names none: embedded, doctor, parry, human, file:PATH,
+    /// Chat model of every agent that names none [default: embedded]: embedded, doctor, parry, human, file:PATH,
     /// hf:OWNER/REPO[:FILE-OR-QUANT], openai:MODEL, anthropic:MODEL, ollama:MODEL, lmstudio:MODEL, compat:BASE_URL#MODEL
     #[arg(long, value_name = "MODEL", env = "MADRIGAL_MODEL")]
     pub(crate) model: Option<String>,

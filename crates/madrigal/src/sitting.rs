@@ -156,14 +156,19 @@ impl Sitting {
         ] {
             anstream::eprintln!("  {command}  {DIM}{what}{DIM:#}");
         }
-        let scripts = self.config.agents.iter().all(|agent| agent.model == "doctor" || agent.model == "parry");
+        let all = |names: &[&str]| self.config.agents.iter().all(|agent| names.contains(&agent.model.as_str()));
+        let (scripts, small) = (all(&["doctor", "parry"]), all(&["embedded"]));
         let mut at_hand = surroundings::at_hand();
         at_hand.retain(|hint| self.config.agents.iter().all(|agent| agent.model != hint.model));
-        if at_hand.is_empty() && scripts {
+        if at_hand.is_empty() && (scripts || small) {
             at_hand = surroundings::to_get();
         }
         if !at_hand.is_empty() {
-            let intro = if scripts { "These two are scripts. To seat models:" } else { "Also at hand here:" };
+            let intro = match (scripts, small) {
+                (true, _) => "These are scripts. To seat models:",
+                (_, true) => "The embedded model is small and knows only everyday talk. To seat a larger one:",
+                _ => "Also at hand here:",
+            };
             anstream::eprintln!("{intro}");
         }
         for hint in at_hand {

@@ -25,7 +25,8 @@ use crate::sitting::{self, Begun, Show, Sitting};
 
 const EXAMPLES: &str = "\
 Examples:
-  madrigal talk                                          doctor and parry talk, no model needed
+  madrigal talk                                          three people talk on the embedded model
+  madrigal talk doctor parry                             two scripts, after those of 1966 and 1972
   madrigal talk physicist psychotherapist --model file:model.gguf --turns 6 --seed 7
   madrigal talk physicist@ollama:llama3.2 sceptic@openai:gpt-4o-mini --seed-prompt 'What is time?'
   madrigal talk me.md@human doctor                       sit down yourself

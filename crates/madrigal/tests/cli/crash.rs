@@ -78,7 +78,7 @@ fn ctrl_c_closes_the_run_and_it_can_be_resumed() {
 #[test]
 fn a_finished_run_wants_to_know_how_much_longer() {
     let place = Place::new();
-    place.run(["talk", "--turns", "2", "--json"]).json();
+    place.run(["talk", "doctor", "parry", "--turns", "2", "--json"]).json();
     let done = place.run(["run", "resume", "latest"]);
     assert_eq!(done.code, Some(2));
     assert!(done.stderr.contains("--turns +10"), "{}", done.stderr);

@@ -73,11 +73,11 @@ fn limits_stop_the_talk() {
         assert_eq!(lines.last().unwrap()["stopped"], "tokens");
         assert_eq!(lines.len(), 2);
     }
-    let lines = place.run(["talk", "--json", "--time", "0.000001s"]).json();
+    let lines = place.run(["talk", "doctor", "parry", "--json", "--time", "0.000001s"]).json();
     assert_eq!(lines.last().unwrap()["stopped"], "time");
     assert_eq!(lines.len(), 1);
-    assert!(place.run(["talk", "--json", "--time", "1h", "--turns", "12"]).json().len() == 13);
-    let lines = place.run(["talk", "--json"]).json();
+    assert!(place.run(["talk", "doctor", "parry", "--json", "--time", "1h", "--turns", "12"]).json().len() == 13);
+    let lines = place.run(["talk", "doctor", "parry", "--json"]).json();
     assert_eq!(lines.len(), 11, "ten turns where nothing is said");
 }
 

@@ -11,7 +11,7 @@ fn keys(value: &Value) -> Vec<&str> {
 #[test]
 fn talk_prints_messages_and_one_last_line() {
     let place = Place::new();
-    let done = place.run(["talk", "--json", "--turns", "4", "--seed", "3"]);
+    let done = place.run(["talk", "doctor", "parry", "--json", "--turns", "4", "--seed", "3"]);
     let lines = done.json();
     assert_eq!(lines.len(), 5);
     for (index, line) in lines[..4].iter().enumerate() {
@@ -29,7 +29,7 @@ fn talk_prints_messages_and_one_last_line() {
 #[test]
 fn out_makes_the_folder_of_the_run_inside_it() {
     let place = Place::new();
-    let lines = place.run(["talk", "--json", "--turns", "1", "--out", "elsewhere/deep"]).json();
+    let lines = place.run(["talk", "doctor", "parry", "--json", "--turns", "1", "--out", "elsewhere/deep"]).json();
     let dir = lines[1]["dir"].as_str().unwrap();
     assert!(dir.starts_with("elsewhere/deep/"), "{dir}");
     assert!(place.path().join(dir).join("journal.jsonl").is_file());
@@ -38,7 +38,7 @@ fn out_makes_the_folder_of_the_run_inside_it() {
 #[test]
 fn verify_prints_exactly_its_keys() {
     let place = Place::new();
-    place.run(["talk", "--json", "--turns", "3"]).json();
+    place.run(["talk", "doctor", "parry", "--json", "--turns", "3"]).json();
     let lines = place.run(["run", "verify", "latest", "--json"]).json();
     assert_eq!(
         keys(&lines[0]),
@@ -53,7 +53,7 @@ fn verify_prints_exactly_its_keys() {
 #[test]
 fn a_fork_tells_where_it_comes_from() {
     let place = Place::new();
-    let original = place.run(["talk", "--json", "--turns", "6"]).json();
+    let original = place.run(["talk", "doctor", "parry", "--json", "--turns", "6"]).json();
     let run = original.last().unwrap()["run"].clone();
     let lines = place.run(["run", "fork", "latest", "--at", "3", "--json"]).json();
     assert_eq!(messages(&lines), messages(&original)[3..]);
@@ -90,7 +90,7 @@ fn a_failing_provider_is_told_in_the_last_line_too() {
 #[test]
 fn runs_are_named_by_prefix_folder_journal_and_latest() {
     let place = Place::new();
-    let lines = place.run(["talk", "--json", "--turns", "1"]).json();
+    let lines = place.run(["talk", "doctor", "parry", "--json", "--turns", "1"]).json();
     let id = lines[1]["run"].as_str().unwrap();
     let dir = lines[1]["dir"].as_str().unwrap();
     for name in [id, &id[..10], "latest", dir, &format!("{dir}/journal.jsonl")] {
@@ -125,7 +125,7 @@ fn a_run_that_cannot_begin_is_told_on_stdout_too() {
 #[test]
 fn runs_are_deleted_on_request() {
     let place = Place::new();
-    let lines = place.run(["talk", "--json", "--turns", "1"]).json();
+    let lines = place.run(["talk", "doctor", "parry", "--json", "--turns", "1"]).json();
     let dir = place.path().join(lines[1]["dir"].as_str().unwrap());
     let asked = place.run(["run", "rm", "latest"]);
     assert_eq!(asked.code, Some(2), "nobody is here to be asked");
@@ -139,7 +139,7 @@ fn a_reader_that_goes_away_ends_the_talk() {
     use std::io::{BufRead, BufReader};
     use std::process::Stdio;
     let place = Place::new();
-    let mut command = place.command(["talk", "--turns", "4000000000", "--json"]);
+    let mut command = place.command(["talk", "doctor", "parry", "--turns", "4000000000", "--json"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -152,7 +152,9 @@ fn a_reader_that_goes_away_ends_the_talk() {
 #[test]
 fn a_result_that_cannot_be_written_is_a_failure() {
     let place = Place::new();
-    for args in [&["talk", "--turns", "3"][..], &["run", "replay", "latest"], &["run", "show", "latest"]] {
+    for args in
+        [&["talk", "doctor", "parry", "--turns", "3"][..], &["run", "replay", "latest"], &["run", "show", "latest"]]
+    {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut command = place.command(args.iter().copied());
         assert_eq!(command.stdout(full).output().unwrap().status.code(), Some(1), "{args:?}");

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod crash;
+mod embedded;
 mod flags;
 mod machine;
 mod people;

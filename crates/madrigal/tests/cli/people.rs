@@ -5,7 +5,7 @@ use crate::place::{Place, fixture};
 #[test]
 fn a_talk_has_headings_and_tells_what_to_try_next() {
     let place = Place::new();
-    let done = place.run(["talk", "--turns", "2"]);
+    let done = place.run(["talk", "doctor", "parry", "--turns", "2"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let headings: Vec<&str> = done.stdout.lines().filter(|line| line.starts_with("[Turn ")).collect();
     assert!(headings[0].starts_with("[Turn 01] ") && headings[1].starts_with("[Turn 02] "), "{}", done.stdout);
@@ -18,7 +18,7 @@ fn a_talk_has_headings_and_tells_what_to_try_next() {
 #[test]
 fn what_is_streamed_is_what_was_said() {
     let place = Place::new();
-    let streamed = place.run(["talk", "--turns", "6"]).stdout;
+    let streamed = place.run(["talk", "doctor", "parry", "--turns", "6"]).stdout;
     let lines = place.run(["run", "replay", "latest", "--json"]).json();
     for line in &lines {
         let text = line["text"].as_str().unwrap();
@@ -43,8 +43,8 @@ fn a_person_talks_and_leaves() {
 #[test]
 fn inner_state_is_shown_on_request() {
     let place = Place::new();
-    assert!(place.run(["talk", "--turns", "2", "--show-state"]).stdout.contains("mistrust"));
-    assert!(!place.run(["talk", "--turns", "2"]).stdout.contains("mistrust"));
+    assert!(place.run(["talk", "doctor", "parry", "--turns", "2", "--show-state"]).stdout.contains("mistrust"));
+    assert!(!place.run(["talk", "doctor", "parry", "--turns", "2"]).stdout.contains("mistrust"));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn seed_prompts_come_from_text_file_email_and_stdin() {
     place.write("seed.txt", "Why is the sky blue?\n");
     place.write("mail.eml", "From: Ann <ann@example.org>\nSubject: Pump\n\nIt leaks.\n");
     let seed = |args: &[&str], input: &str| {
-        let mut all = vec!["talk", "--turns", "1", "--json"];
+        let mut all = vec!["talk", "doctor", "parry", "--turns", "1", "--json"];
         all.extend(args);
         place.run_with(all, input).json();
         let shown = place.run(["run", "show", "latest", "--json"]).json();

@@ -48,7 +48,7 @@ fn verification_compares_every_token() {
 #[test]
 fn any_changed_byte_is_found_and_its_line_named() {
     let place = Place::new();
-    let lines = place.run(["talk", "--json", "--turns", "3"]).json();
+    let lines = place.run(["talk", "doctor", "parry", "--json", "--turns", "3"]).json();
     let path = journal(&place, &lines);
     let whole = fs::read(&path).unwrap();
     let mut positions: Vec<usize> = (0..whole.len()).step_by(whole.len() / 40).collect();

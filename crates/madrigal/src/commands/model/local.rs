@@ -6,6 +6,7 @@ use clap::Args;
 use madrigal_agents::model_name::{ModelName, ModelNameError};
 use madrigal_engine::{Engine, EngineOptions, Model};
 
+use crate::embedded;
 use crate::failure::{Failure, Result};
 use crate::loading::{self, LocalOptions, parsed};
 use crate::output::neutral;
@@ -14,7 +15,7 @@ use crate::units;
 /// The model of a command.
 #[derive(Debug, Args)]
 pub(super) struct LocalModel {
-    /// A .gguf file or a model's folder: its path, file:PATH, or hf:OWNER/REPO[:FILE-OR-QUANT] once it is pulled
+    /// A .gguf file or a model's folder: its path, file:PATH, hf:OWNER/REPO[:FILE-OR-QUANT] once it is pulled, or embedded
     #[arg(value_name = "MODEL")]
     name: String,
 }
@@ -24,6 +25,7 @@ impl LocalModel {
     pub(super) fn path(&self) -> Result<PathBuf> {
         match ModelName::parse_with(&self.name, Path::exists) {
             Ok(ModelName::File(path)) => Ok(path),
+            Ok(ModelName::Embedded) => embedded::path(),
             Ok(ModelName::Hf { owner, repo, file }) => Ok(loading::pulled(&owner, &repo, file.as_deref())?.0),
             Err(ModelNameError::Unknown { shown, what: "name", .. }) => Err(Failure::of(format_args!(
                 "open the model `{}`: there is no such file or folder; `madrigal model list` shows what is here",
