@@ -107,9 +107,15 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
 
 fn run(options: &Options) -> Result<bool, String> {
     let sandbox = sandbox()?;
-    let measured: Result<Vec<Vec<Measure>>, String> =
-        options.models.iter().map(|model| measure(options, &sandbox, model)).collect();
-    let measured = measured?;
+    let mut measured = Vec::new();
+    for model in &options.models {
+        measured.push(measure(options, &sandbox, model)?);
+        // What was measured is kept, whatever becomes of the rest.
+        if let Some(path) = &options.json {
+            let text = serde_json::to_string_pretty(&measured).map_err(|error| error.to_string())?;
+            std::fs::write(path, text + "\n").map_err(|error| format!("write {}: {error}", path.display()))?;
+        }
+    }
     let (Some(first), other) = (measured.first(), measured.get(1)) else { return Ok(false) };
     let mut holds = print(first, other);
     if options.markdown {
@@ -122,10 +128,6 @@ fn run(options: &Options) -> Result<bool, String> {
             println!("{}: logits within {difference:.1e} of PyTorch's, {}", model.display(), verdict(near));
             holds &= near;
         }
-    }
-    if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&measured).map_err(|error| error.to_string())?;
-        std::fs::write(path, text + "\n").map_err(|error| format!("write {}: {error}", path.display()))?;
     }
     Ok(holds)
 }
