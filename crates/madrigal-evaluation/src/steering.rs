@@ -14,6 +14,9 @@ use crate::interviews::OPENED;
 use crate::measure::{Bar, Measure};
 use crate::speaker::Manner;
 
+/// Items, where other parts have one: what counts is the difference of two shares.
+const ITEMS: usize = 4;
+
 /// Nats for each token.
 const BUDGET: f64 = 0.15;
 
@@ -68,7 +71,7 @@ pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
     let mut prompts = Vec::new();
     let mut facts = Vec::new();
     for seed in 0..trial.seeds {
-        for stream in 0..trial.count as u64 {
+        for stream in 0..(trial.count * ITEMS) as u64 {
             let mut draws = Draws::new(940_000 + seed, stream);
             let mut person = Person::new(&mut draws);
             (person.mood, person.degree, person.second) = (Mood::Calm, Degree::Plain, None);
