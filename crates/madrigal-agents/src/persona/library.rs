@@ -266,7 +266,7 @@ mod tests {
         let write = |folder: &Path, file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
         write(first.path(), "pirate.md", "# Gardener: Anne\nYou like roses.\n");
         write(second.path(), "pirate.md", "# Baker: Bert\nYou like bread.\n");
-        write(second.path(), "baker.md", "# Baker: Carl\nYou like rolls.\n");
+        write(second.path(), "smith.md", "# Smith: Carl\nYou like rolls.\n");
         write(second.path(), "broken.md", "no title\n");
         write(second.path(), "README.md", "# Read me\n");
         write(second.path(), "notes.txt", "x");
@@ -274,7 +274,7 @@ mod tests {
         let library = PersonaLibrary::new(vec![missing, first.path().into(), second.path().into()]);
 
         let path = second.path().join("pirate.md");
-        for (name, found) in [("pirate", "Anne"), ("baker", "Carl"), (path.to_str().unwrap(), "Bert")] {
+        for (name, found) in [("pirate", "Anne"), ("smith", "Carl"), (path.to_str().unwrap(), "Bert")] {
             assert_eq!(library.find(name).unwrap().name, found);
         }
         let list = library.list().unwrap();
