@@ -1,6 +1,6 @@
 """Trains the embedded model: tokenizer, weights, and the files that are shipped.
 
-    train.py CONFIG CORPUS WORK [--steps N]
+    train.py CONFIG CORPUS WORK
 
 CONFIG is models/embedded/training.json, CORPUS the program `madrigal-corpus`, WORK the folder for checkpoints, the log
 and what comes out: `model/` (Hugging Face's layout, float32) and `embedded.gguf` (Q8_0). A run that was broken off goes
@@ -228,7 +228,7 @@ class Training:
         if (work / "checkpoint.pt").exists():
             saved = torch.load(work / "checkpoint.pt", weights_only=True)
             if saved["config"] != config:
-                sys.exit(f"error: {work} holds a training with another configuration; remove it, or name another folder")
+                sys.exit(f"error: {work} holds a training with another configuration; remove it")
             self.model.load_state_dict(saved["model"])
             for (optimizer, _), state in zip(self.optimizers, saved["optimizers"], strict=True):
                 optimizer.load_state_dict(state)
@@ -252,8 +252,8 @@ class Training:
         torch.save(state, self.work / "checkpoint.tmp")
         os.replace(self.work / "checkpoint.tmp", self.work / "checkpoint.pt")
 
-    def run(self, last):
-        config = self.config
+    def run(self):
+        config, last = self.config, self.config["steps"]
         body = torch.compile(self.model, dynamic=False)
         parameters = sum(weights.numel() for weights in self.model.parameters())
         print(f"{parameters / 1e6:.2f} M parameters, vocabulary {self.tokenizer.get_vocab_size()}", flush=True)
@@ -396,14 +396,14 @@ def write_gguf(training, state, path):
 
 def main():
     arguments = sys.argv[1:]
-    if len(arguments) not in (3, 5) or (len(arguments) == 5 and arguments[3] != "--steps"):
+    if len(arguments) != 3:
         sys.exit(__doc__)
     config = json.loads(pathlib.Path(arguments[0]).read_text())
     work = pathlib.Path(arguments[2])
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config["threads"])
     training = Training(config, arguments[1], work)
-    training.run(int(arguments[4]) if len(arguments) == 5 else config["steps"])
+    training.run()
     export(training)
     finished = training.step == config["steps"]
     print(f"{'trained' if finished else 'broken off'} at step {training.step}: {work}", flush=True)

@@ -6,7 +6,7 @@ use madrigal_swarm::draws::Draws;
 use crate::asks::Asks;
 use crate::document::{Document, Message, heard_by};
 use crate::library::{Library, Question, SCHEMA};
-use crate::persona::Person;
+use crate::persona::{Person, strangers};
 
 /// What stands behind a persona's prompt where there is a database.
 pub fn access(schema: &str) -> String {
@@ -70,13 +70,7 @@ pub fn interview(draws: &mut Draws, asks: Asks) -> Document {
 /// Three people look into the database in turn; the last of them writes the blueprint.
 pub fn meeting(draws: &mut Draws) -> Document {
     let library = Library::small(draws);
-    let mut people: Vec<Person> = Vec::new();
-    while people.len() < 3 {
-        let person = Person::new(draws);
-        if people.iter().all(|other| other.name != person.name) {
-            people.push(person);
-        }
-    }
+    let mut people = strangers(draws, 3);
     people[2].job = "scribe";
     let opening = draws.pick(&OPENINGS);
     let mut messages = Vec::new();

@@ -574,6 +574,18 @@ impl Person {
     }
 }
 
+/// So many people, of whom no two have the same name.
+pub(crate) fn strangers(draws: &mut Draws, count: usize) -> Vec<Person> {
+    let mut people: Vec<Person> = Vec::new();
+    while people.len() < count {
+        let person = Person::new(draws);
+        if people.iter().all(|other| other.name != person.name) {
+            people.push(person);
+        }
+    }
+    people
+}
+
 /// A sentence that goes on behind a comma: its first word is small, unless it is a name or "I".
 fn lowered(sentence: &str) -> String {
     const SMALL: [&str; 24] = [

@@ -6,7 +6,7 @@
 use madrigal_swarm::draws::Draws;
 
 use crate::document::{Document, Message, heard_by};
-use crate::persona::{Person, Slot, a};
+use crate::persona::{Person, Slot, a, strangers};
 use crate::subjects::{SUBJECTS, Subject};
 use crate::talk;
 
@@ -51,14 +51,8 @@ const TURNS: (i128, i128) = (6, 24);
 impl TableTalk {
     /// A talk about one of the subjects.
     pub fn new(draws: &mut Draws) -> Self {
-        let mut people: Vec<Person> = Vec::new();
         let count = draws.pick(&[2, 3, 3]);
-        while people.len() < count {
-            let person = Person::new(draws);
-            if people.iter().all(|other| other.name != person.name) {
-                people.push(person);
-            }
-        }
+        let people = strangers(draws, count);
         let subject = &SUBJECTS[draws.below(SUBJECTS.len())];
         let question = draws.pick(subject.openings);
         let meets = draws.happens(MEETINGS);

@@ -8,6 +8,7 @@ use madrigal_corpus::persona::{Degree, Mood, Person};
 use madrigal_engine::hyperparameters::Hyperparameters;
 use madrigal_engine::{LogitFilter, SamplerConfig, Voice, VoiceError};
 use madrigal_swarm::draws::Draws;
+use sha2::{Digest, Sha256};
 
 use crate::Trial;
 use crate::interviews::OPENED;
@@ -48,7 +49,9 @@ impl Budgeted {
 
 impl LogitFilter for Budgeted {
     fn digest(&self) -> [u8; 32] {
-        [0; 32]
+        let mut hash = Sha256::new_with_prefix("madrigal evaluation steering\0");
+        self.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+        hash.finalize().into()
     }
 
     fn filter(&self, _: &[u32], logits: &mut [f32]) {

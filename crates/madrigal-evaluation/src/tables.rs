@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use madrigal_corpus::document::{Message, heard_by};
+use madrigal_corpus::document::Message;
 use madrigal_corpus::persona::{Person, a};
 use madrigal_corpus::table::TableTalk;
 use madrigal_engine::SamplerConfig;
@@ -49,8 +49,7 @@ pub(crate) fn measure(trial: &Trial<'_>) -> Result<Vec<Measure>, String> {
         is_own(&message.text, &talk.people[speaker], talk.people.iter())
     });
     if let Some(talk) = talks.first() {
-        let names: Vec<&str> = talk.people.iter().map(|person| person.name.as_str()).collect();
-        (trial.show)(&heard_by(0, &talk.people[0].prompt(), &names, talk.opening, &talk.messages).text());
+        (trial.show)(&talk.heard_by(0).text());
     }
     Ok(vec![
         Measure::new("talks", "empty turns", Bar::AtMost(0.0), messages().map(|(_, said)| said.text.trim().is_empty())),
@@ -106,6 +105,7 @@ mod tests {
     use madrigal_agents::control::ControlWord;
     use madrigal_agents::prompt::PromptBuilder;
     use madrigal_agents::sampling::Sampling;
+    use madrigal_corpus::document::heard_by;
     use madrigal_engine::Model;
     use madrigal_engine::tokenizer::Encode;
     use madrigal_journal::event::MessageId;

@@ -90,12 +90,9 @@ pub enum AgentError {
 /// An agent with its chat model.
 pub struct Agent {
     hello: Hello,
-    model: Box<dyn ChatModel>,
-    instructions: String,
-    sampling: Sampling,
+    /// What it knows of the meeting, and what answers for it.
+    seat: Seat,
     seed: u64,
-    /// Its seat, once it has one.
-    seat: Option<Seat>,
     token: Option<String>,
     last_seen: u64,
     said: u64,
@@ -123,8 +120,9 @@ impl Agent {
     #[must_use]
     pub fn new(hello: Hello, model: Box<dyn ChatModel>, instructions: String, sampling: Sampling, seed: u64) -> Self {
         let hello = Hello { protocol: vec![PROTOCOL.to_owned()], resume: None, last_seen: None, ..hello };
-        let (seat, token, unacknowledged) = (None, None, None);
-        Self { hello, model, instructions, sampling, seed, seat, token, last_seen: 0, said: 0, unacknowledged }
+        let name = hello.name.clone();
+        let seat = Seat::new(name.clone(), model, instructions, sampling, vec![name]);
+        Self { hello, seat, seed, token: None, last_seen: 0, said: 0, unacknowledged: None }
     }
 
     /// Attends a meeting to its end; returns the word that ended it. `connect` opens a connection to the proxy.
@@ -252,7 +250,7 @@ impl Agent {
         // A turn is known by the message before it.
         let turn = u32::try_from(after).unwrap_or(u32::MAX).saturating_add(1);
         let draw = Draw { seed: self.seed, seat: 0, turn };
-        let Some(seat) = &mut self.seat else { return Ok(()) };
+        let seat = &mut self.seat;
         seat.make_room(turn, control, draw).map_err(|error| Over::Failed(error.into()))?;
         let Seat { model, context, sampling, .. } = seat;
         let request = ReplyRequest { context, control, sampling, draw, listeners: &[] };
@@ -289,7 +287,7 @@ impl Agent {
         let word = reply.control.map(|word| word.to_string());
         let frame = Frame::Message { id, from: None, text: reply.text.clone(), word };
         self.unacknowledged = Some((after, frame.clone()));
-        let own = self.seat.as_ref().map(|seat| seat.name.clone());
+        let own = Some(self.seat.name.clone());
         self.hear(after + 1, own, reply.text, reply.ids);
         wire.send(&frame).await?;
         for frame in held {
@@ -301,18 +299,16 @@ impl Agent {
         Ok(())
     }
 
-    /// Sits down under a name; a seat that it had stays as it is.
+    /// Sits down under a name, which need not be the one that it asked for.
     fn sit(&mut self, name: &str) {
-        if self.seat.is_none() {
-            let model = std::mem::replace(&mut self.model, Box::new(Gone));
-            let instructions = std::mem::take(&mut self.instructions);
-            let table = vec![name.to_owned()];
-            self.seat = Some(Seat::new(name.to_owned(), model, instructions, self.sampling.clone(), table));
-        }
+        let Seat { name: own, context, .. } = &mut self.seat;
+        context.table.iter_mut().filter(|seated| **seated == *own).for_each(|seated| name.clone_into(seated));
+        name.clone_into(&mut context.agent);
+        name.clone_into(own);
     }
 
     fn hear(&mut self, id: u64, from: Option<String>, text: String, ids: Option<madrigal_agents::context::SpokenIds>) {
-        let Some(Seat { context, .. }) = &mut self.seat else { return };
+        let context = &mut self.seat.context;
         if let Some(from) = &from
             && !context.table.contains(from)
         {
@@ -325,32 +321,9 @@ impl Agent {
 
     /// What it knows of the meeting.
     #[must_use]
-    pub fn context(&self) -> Option<&Context> {
-        self.seat.as_ref().map(|seat| &seat.context)
+    pub fn context(&self) -> &Context {
+        &self.seat.context
     }
-}
-
-/// Stands where a model was that has sat down.
-struct Gone;
-
-impl ChatModel for Gone {
-    fn name(&self) -> String {
-        String::new()
-    }
-
-    fn source(&self) -> madrigal_journal::event::Source {
-        madrigal_journal::event::Source::Scripted
-    }
-
-    fn reply<'a>(
-        &'a mut self,
-        _: ReplyRequest<'a>,
-        _: &'a mut (dyn FnMut(ReplyEvent) + Send),
-    ) -> futures::future::BoxFuture<'a, Result<Reply, ChatError>> {
-        Box::pin(std::future::ready(Err(ChatError::InputEnded)))
-    }
-
-    fn adopt(&mut self, _: &ReplyRequest<'_>, _: &Reply) {}
 }
 
 /// A connection to the proxy.
@@ -514,7 +487,7 @@ mod tests {
         assert_eq!(outcome.error, None);
         assert_eq!((one.unwrap(), other.unwrap()), (ControlWord::Stop, ControlWord::Stop));
         let known = |agent: &Agent| -> Talk {
-            let said = agent.context().unwrap().said.iter();
+            let said = agent.context().said.iter();
             said.map(|said| (said.agent.clone().unwrap(), said.text.clone())).collect()
         };
         let events = madrigal_journal::Journal::open(&path).unwrap().events;
@@ -563,15 +536,7 @@ mod tests {
     async fn a_refusal_is_not_tried_again() {
         let (hall, _rooms) = hall();
         let door = hall.doors().remove(0);
-        let taken = Guest {
-            manner: Manner::Frames,
-            name: Some("Ada".to_owned()),
-            language: None,
-            model: None,
-            room: None,
-            secret: None,
-            resume: None,
-        };
+        let taken = Guest::new(Manner::Frames, Some("Ada".to_owned()));
         let seated = door.seat(taken).await.unwrap();
         let (link, _out) = mpsc::channel(1);
         let _connection = seated.line.join(link, 0);
@@ -608,15 +573,8 @@ mod tests {
         let attending = agent.attend(connections(door.clone(), Vec::new()), &patience, &mut quiet);
         let meeting = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            let again = Guest {
-                manner: Manner::Frames,
-                name: Some("Bob".to_owned()),
-                language: None,
-                model: None,
-                room: None,
-                secret: None,
-                resume: Some("token 1".to_owned()),
-            };
+            let again =
+                Guest { resume: Some("token 1".to_owned()), ..Guest::new(Manner::Frames, Some("Bob".to_owned())) };
             let line = door.seat(again).await.unwrap().line;
             line.hear(Heard { id: 1, from: Some("Ada".into()), text: "Hello.".into() });
             line.ask(Turn { after: 1, word: None });

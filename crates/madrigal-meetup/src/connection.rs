@@ -78,6 +78,14 @@ pub struct Guest {
     pub resume: Option<String>,
 }
 
+impl Guest {
+    /// Someone of whom no more is known.
+    #[must_use]
+    pub fn new(manner: Manner, name: Option<String>) -> Self {
+        Self { manner, name, language: None, model: None, room: None, secret: None, resume: None }
+    }
+}
+
 /// A seat that someone got.
 #[derive(Debug)]
 pub struct Seated {
@@ -175,8 +183,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
                 Err(_) => return Err(Over),
             }
         };
-        let guest =
-            |manner, name| Guest { manner, name, language: None, model: None, room: None, secret: None, resume: None };
         match Greeting::of(&line) {
             Greeting::Frames(hello) => {
                 self.manner = Manner::Frames;
@@ -192,16 +198,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
                     room: hello.room,
                     secret: hello.secret,
                     resume: hello.resume,
-                    ..guest(Manner::Frames, Some(hello.name))
+                    ..Guest::new(Manner::Frames, Some(hello.name))
                 };
                 Ok((guest, last_seen, None))
             }
             Greeting::Raw(iam) => {
                 self.manner = Manner::Raw;
-                let guest = Guest { language: iam.language, model: iam.model, ..guest(Manner::Raw, Some(iam.name)) };
+                let guest =
+                    Guest { language: iam.language, model: iam.model, ..Guest::new(Manner::Raw, Some(iam.name)) };
                 Ok((guest, 0, None))
             }
-            Greeting::Plain(text) => Ok((guest(Manner::Plain, None), 0, Some(text).filter(|text| !text.is_empty()))),
+            Greeting::Plain(text) => {
+                Ok((Guest::new(Manner::Plain, None), 0, Some(text).filter(|text| !text.is_empty())))
+            }
             Greeting::Refused(why) => {
                 if matches!(why, Refused::Frame(_) | Refused::NotHello) {
                     self.manner = Manner::Frames;

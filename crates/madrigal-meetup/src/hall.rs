@@ -253,15 +253,7 @@ mod tests {
     }
 
     fn guest(name: &str) -> Guest {
-        Guest {
-            manner: Manner::Frames,
-            name: Some(name.to_owned()),
-            language: None,
-            model: None,
-            room: None,
-            secret: None,
-            resume: None,
-        }
+        Guest::new(Manner::Frames, Some(name.to_owned()))
     }
 
     /// Someone who takes its seat and stays.

@@ -169,6 +169,10 @@ pub(crate) mod tests {
         heard
     }
 
+    /// Seeds by which one or the other begins in the first room.
+    const ADA_BEGINS: u64 = 3;
+    const BOB_BEGINS: u64 = 1;
+
     pub(crate) fn header() -> Header {
         Header {
             format: FormatVersion::CURRENT,
@@ -184,7 +188,7 @@ pub(crate) mod tests {
     }
 
     /// Holds a meeting of two who say these things; what each heard, how it ended, and its journal.
-    async fn held(ada: &[&str], bob: &[&str], turns: u32) -> (Vec<Vec<String>>, Outcome, Vec<Event>) {
+    async fn held(seed: u64, ada: &[&str], bob: &[&str], turns: u32) -> (Vec<Vec<String>>, Outcome, Vec<Event>) {
         let rules = Rules { doors: 2, seats: 1, rooms: 1, secret: None };
         let count = Mutex::new(0);
         let (hall, mut rooms) = Hall::new(rules, move || {
@@ -198,7 +202,7 @@ pub(crate) mod tests {
         let meeting = async {
             let room = rooms.recv().await.unwrap();
             let stop = StopRules { turns: Some(turns), ..StopRules::default() };
-            let terms = Terms { stop, opening: None, seed: 3, grace: Duration::from_secs(5) };
+            let terms = Terms { stop, opening: None, seed, grace: Duration::from_secs(5) };
             let mut record = Record::continuing(Vec::new(), &mut writer);
             let (_button, interrupt) = Interrupt::new();
             Meeting::new(room, &terms, &[]).unwrap().hold(&mut record, interrupt, &mut |_| {}).await.unwrap()
@@ -220,15 +224,10 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn two_agents_meet_and_everything_is_on_record() {
-        let (heard, outcome, events) = held(&["a1", "a2", "a3"], &["b1", "b2", "b3"], 4).await;
+        let (heard, outcome, events) = held(ADA_BEGINS, &["a1", "a2", "a3"], &["b1", "b2", "b3"], 4).await;
         assert_eq!((outcome.stopped, outcome.spent.turns), (Stopped::Turns, 4));
-        let all: Vec<&str> = heard.iter().flatten().map(String::as_str).collect();
-        // One of them was told to start; nobody hears itself.
-        assert_eq!(all.iter().filter(|text| **text == "/start").count(), 1, "{heard:?}");
-        for expected in ["Ada: a1", "Ada: a2", "Bob: b1", "Bob: b2"] {
-            assert_eq!(all.iter().filter(|text| **text == expected).count(), 1, "{expected} in {heard:?}");
-        }
-        assert!(heard.iter().all(|heard| heard.last().unwrap() == "/stop"), "{heard:?}");
+        assert_eq!(heard[0], ["/start", "Bob: b1", "Bob: b2", "/stop"]);
+        assert_eq!(heard[1], ["Ada: a1", "Ada: a2", "/stop"]);
         let texts: Vec<&str> = events
             .iter()
             .filter_map(|event| match event {
@@ -236,22 +235,22 @@ pub(crate) mod tests {
                 _ => None,
             })
             .collect();
-        assert!([["a1", "b1", "a2", "b2"], ["b1", "a1", "b2", "a2"]].contains(&texts.try_into().unwrap()));
+        assert_eq!(texts, ["a1", "b1", "a2", "b2"]);
     }
 
     #[tokio::test]
     async fn a_goodbye_is_answered_once_and_ends_the_meeting() {
         let says = ["It was nice.\n/bye", "Never said."];
-        let (heard, outcome, _) = held(&says, &["Farewell.", "Never said."], 9).await;
-        assert_eq!(outcome.stopped, Stopped::Control);
-        let (ada, bob) = (&heard[0], &heard[1]);
-        if bob.contains(&"/start".to_owned()) {
-            // Bob began, and Ada took leave of him.
-            assert_eq!(outcome.spent.turns, 3);
-        } else {
-            assert_eq!(ada, &["/start", "Bob: Farewell.", "/end"]);
-            assert_eq!(bob, &["Ada: It was nice.", "/bye", "/end"]);
-        }
+        let farewell = ["Farewell.", "Never said."];
+        let (heard, outcome, _) = held(ADA_BEGINS, &says, &farewell, 9).await;
+        assert_eq!((outcome.stopped, outcome.spent.turns), (Stopped::Control, 2));
+        assert_eq!(heard[0], ["/start", "Bob: Farewell.", "/end"]);
+        assert_eq!(heard[1], ["Ada: It was nice.", "/bye", "/end"]);
+        // The other way round, Bob speaks first and answers later.
+        let (heard, outcome, _) = held(BOB_BEGINS, &says, &["Hello.", "Farewell."], 9).await;
+        assert_eq!((outcome.stopped, outcome.spent.turns), (Stopped::Control, 3));
+        assert_eq!(heard[0], ["Bob: Hello.", "Bob: Farewell.", "/end"]);
+        assert_eq!(heard[1], ["/start", "Ada: It was nice.", "/bye", "/end"]);
     }
 
     #[test]
@@ -261,15 +260,7 @@ pub(crate) mod tests {
             let (hall, mut rooms) = Hall::new(Rules { doors: 1, seats: 3, rooms: 1, secret: None }, String::new);
             let door = &hall.doors()[0];
             for name in ["Ada", "Bob", "Cy"] {
-                let guest = connection::Guest {
-                    manner: Manner::Frames,
-                    name: Some(name.to_owned()),
-                    language: None,
-                    model: None,
-                    room: None,
-                    secret: None,
-                    resume: None,
-                };
+                let guest = connection::Guest::new(Manner::Frames, Some(name.to_owned()));
                 futures::FutureExt::now_or_never(connection::Host::seat(door, guest)).unwrap().unwrap();
             }
             let room = Room { number, ..rooms.try_recv().unwrap() };

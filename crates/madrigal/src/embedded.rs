@@ -1,7 +1,7 @@
 //! The model that comes with this program.
 //!
 //! It is a file like any other: it is laid down in the user's cache folder once, and opened from there. What is in the
-//! folder is compared with what came along every time, byte by byte, so nobody can put another one in its place.
+//! folder is compared with what came along every time, byte by byte: a damaged or exchanged file is laid down anew.
 
 use std::fs;
 use std::io::Write;

@@ -30,7 +30,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "URL", env = "MADRIGAL_BASE_URL", hide_env_values = true)]
     pub(crate) base_url: Option<String>,
 
-    /// What sets the conversation in motion; without one the first agent is asked to introduce itself
+    /// What sets the conversation in motion; without one the first agent is told to introduce itself, and where no agent is
+    /// named either, the three who talk have a question of their own
     #[arg(
         long,
         value_name = "TEXT",

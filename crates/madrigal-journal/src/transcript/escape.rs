@@ -4,6 +4,8 @@
 //! direction of what follows, and the markup of HTML and Markdown. Nothing is left out: what is harmful stands there
 //! as a visible sign.
 
+use crate::neutral::steers;
+
 /// Text without characters that steer a terminal or turn the direction of writing, its line ends as `\n`.
 pub(super) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -91,12 +93,6 @@ fn each_visible(text: &str, mut give: impl FnMut(Piece)) {
             c => Piece::Plain(c),
         });
     }
-}
-
-/// Whether a character steers a terminal, or sets the direction of writing beyond itself.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 fn breaks_lines(c: char) -> bool {
